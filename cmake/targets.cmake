@@ -33,6 +33,7 @@ function(container_program name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE container_flags ${arg_DEPS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_dependencies(programs ${name})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
@@ -45,6 +46,7 @@ function(container_plugin name)
   target_link_libraries(${name} PRIVATE container_flags ${arg_DEPS})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${folder}/bin)
+  add_dependencies(programs ${name})
   configure_file(config.toml ${CMAKE_BINARY_DIR}/${folder}/config.toml COPYONLY)
   install(TARGETS ${name} RUNTIME DESTINATION ${folder}/bin)
   install(FILES config.toml DESTINATION ${folder})
@@ -66,6 +68,9 @@ function(container_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE container_flags ${arg_DEPS} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  if(arg_LABEL STREQUAL unit)
+    add_dependencies(unit_tests ${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES
     LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT}
@@ -109,3 +114,7 @@ execute_process(
 if(NOT CONTAINER_COMMIT)
   set(CONTAINER_COMMIT unknown)
 endif()
+
+# What 'make build' and 'make test-unit' build; the functions above add to them.
+add_custom_target(programs)
+add_custom_target(unit_tests)
