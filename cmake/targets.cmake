@@ -7,7 +7,7 @@ add_library(container_flags INTERFACE)
 target_compile_options(container_flags INTERFACE
   -Wall -Wextra -Werror
   $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>)
-target_include_directories(container_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_include_directories(container_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
 target_compile_definitions(container_flags INTERFACE _GNU_SOURCE _FILE_OFFSET_BITS=64)
 
 if(CONTAINER_SANITIZER)
