@@ -150,7 +150,7 @@ absl::StatusOr<size_t> Decompressor::ReadGzip(std::span<char> buffer) {
     ASSIGN_OR_RETURN(const bool more, Refill());
     if (s.between_members) {
       // Members may be followed by padding with zeros, as gzip itself has it.
-      while (s.begin < s.end && s.buffer[s.begin] == 0 && s.output_bytes > 0) ++s.begin;
+      while (s.begin < s.end && s.buffer[s.begin] == 0) ++s.begin;
       if (s.begin == s.end) {
         if (!more) return 0;
         continue;
