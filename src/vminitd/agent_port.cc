@@ -19,7 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "vminitd/guest_log.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 
 namespace container::vminitd {
 namespace {

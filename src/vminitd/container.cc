@@ -8,8 +8,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -17,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vminitd/guest_log.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 
 namespace container::vminitd {
 namespace {
@@ -41,8 +43,21 @@ absl::StatusOr<std::string> ReadUserDatabase(const char* path) {
   Fd fd(::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::string();
-  absl::StatusOr<std::string> content = base::ReadAll(fd.get(), kMaxUserDatabaseBytes);
-  if (!content.ok()) return base::Annotate(content.status(), path);
+  // The size is only a first guess, as files of some kinds have none. A buffer of much more than the
+  // usual kilobyte would cost an emulated machine milliseconds to clear.
+  std::string content(static_cast<size_t>(std::min<off_t>(info.st_size, kMaxUserDatabaseBytes)) + 1,
+                      '\0');
+  size_t used = 0;
+  for (;;) {
+    if (used == content.size()) content.resize(2 * used);
+    if (used > kMaxUserDatabaseBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(path, " is too large"));
+    }
+    ASSIGN_OR_RETURN(size_t count, base::ReadSome(fd.get(), std::span(content).subspan(used)), path);
+    if (count == 0) break;
+    used += count;
+  }
+  content.resize(used);
   return content;
 }
 

@@ -22,7 +22,7 @@
 #include "vminitd/container.h"
 #include "vminitd/event_loop.h"
 #include "vminitd/guest_log.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 #include "vminitd/mounts.h"
 #include "vminitd/service.h"
 #include "vminitd/supervisor.h"

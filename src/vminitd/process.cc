@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/status.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 
 namespace container::vminitd {
 namespace {
@@ -40,6 +40,7 @@ void Process::OnInput(bool ok) {
       return Fail(absl::InvalidArgumentError("the first message must start a process"));
     }
     request_ = input.start();
+    has_request_ = true;
     if (request_.container_id().empty() || request_.process_id().empty() ||
         !request_.has_spec()) {
       return Fail(absl::InvalidArgumentError("a container, a process id and a spec are required"));

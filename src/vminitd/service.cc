@@ -14,7 +14,7 @@
 #include "base/status.h"
 #include "proto/vminitd.grpc.pb.h"
 #include "vminitd/clock_and_entropy.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 
 namespace container::vminitd {
 namespace {

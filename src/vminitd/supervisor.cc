@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vminitd/guest_log.h"
-#include "vminitd/limits.h"
+#include "vminitd/bounds.h"
 
 namespace container::vminitd {
 namespace {
