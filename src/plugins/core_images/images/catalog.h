@@ -1,0 +1,49 @@
+// The images that are in the store, as people name and see them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "plugins/core_images/images/progress.h"
+#include "plugins/core_images/images/resolve.h"
+#include "plugins/core_images/store/content_store.h"
+
+namespace container::images {
+
+/// The image object of `image inspect`: {id, configuration{name, creationDate, descriptor},
+/// variants[{platform, digest, size, config}]}. A variant's size is that of its manifest,
+/// configuration and layers; variants that are not in the store in full are left out.
+std::string ImageJson(store::ContentStore& store, const store::NamedImage& image);
+
+/// Finds an image by a name in any form, "name@sha256:…", or 12 or more digits of its digest (with
+/// or without "sha256:"). NOT_FOUND; FAILED_PRECONDITION if digits fit several images.
+absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
+                                            absl::string_view text);
+
+/// Gives the image `source` the further name `target`, which becomes normalized.
+absl::StatusOr<store::NamedImage> Tag(store::ContentStore& store, absl::string_view source,
+                                      absl::string_view target);
+
+struct Deletion {
+  std::string name;
+  int64_t reclaimed_bytes = 0;
+  absl::Status sweep_status;  // not OK: the name is gone, but not the content
+};
+/// Removes a name and what nothing else needs. By digest only where the digest has one name:
+/// FAILED_PRECONDITION otherwise.
+absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text);
+
+struct Root {
+  std::string path;
+  store::NamedImage image;
+  Variant variant;
+};
+/// The root file system of an image in the store, built if it isn't there. NOT_FOUND also if the
+/// image's variant for `platform` was never fetched.
+absl::StatusOr<Root> PrepareRoot(store::ContentStore& store, absl::string_view text,
+                                 const oci::Platform& platform, Reporter& reporter,
+                                 const Cancelled& cancelled);
+
+}  // namespace container::images

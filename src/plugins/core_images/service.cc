@@ -1,0 +1,221 @@
+#include "plugins/core_images/service.h"
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/rpc.h"
+#include "base/status.h"
+#include "base/version.h"
+#include "plugins/core_images/images/catalog.h"
+#include "plugins/core_images/images/load.h"
+#include "plugins/core_images/images/pull.h"
+#include "proto/images.grpc.pb.h"
+
+namespace container::images {
+namespace {
+
+namespace v1 = ::container::images::v1;
+
+constexpr int kDefaultDownloads = 3;
+constexpr int kDownloadLimit = 64;
+
+absl::StatusOr<oci::Platform> PlatformOf(const std::string& text) {
+  if (text.empty()) return oci::Platform::Host();
+  return oci::Platform::Parse(text);
+}
+
+void Encode(const ProgressEvent& event, common::v1::Progress* progress) {
+  progress->set_task_id(event.task_id);
+  progress->set_description(event.description);
+  progress->set_completed(event.completed_bytes);
+  progress->set_total(event.total_bytes);
+  progress->set_unit(common::v1::Progress::UNIT_BYTES);
+  progress->set_done(event.done);
+}
+
+// One call: logs its end, with how long it took and what became of it.
+class CallLog {
+ public:
+  CallLog(const char* what, std::string subject)
+      : what_(what), subject_(std::move(subject)), start_(std::chrono::steady_clock::now()) {}
+
+  grpc::Status Finish(const absl::Status& status) const {
+    const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - start_);
+    if (status.ok()) {
+      spdlog::info("{} image=\"{}\" ms={}", what_, subject_, elapsed.count());
+    } else {
+      spdlog::warn("{} failed image=\"{}\" ms={} code={} error=\"{}\"", what_, subject_,
+                   elapsed.count(), absl::StatusCodeToString(status.code()),
+                   std::string(status.message()));
+    }
+    return base::ToGrpc(status);
+  }
+
+ private:
+  const char* what_;
+  std::string subject_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+class ImagesService final : public v1::Images::Service {
+ public:
+  explicit ImagesService(store::ContentStore& store) : store_(store) {}
+
+  grpc::Status Pull(grpc::ServerContext* context, const v1::PullRequest* request,
+                    grpc::ServerWriter<v1::ImageEvent>* writer) override {
+    const CallLog log("pull", request->reference());
+    return log.Finish(DoPull(context, *request, writer));
+  }
+
+  grpc::Status Load(grpc::ServerContext* context, const v1::LoadRequest* request,
+                    grpc::ServerWriter<v1::ImageEvent>* writer) override {
+    const CallLog log("load", request->path());
+    return log.Finish(DoLoad(context, *request, writer));
+  }
+
+  grpc::Status List(grpc::ServerContext*, const v1::ListRequest*,
+                    v1::ListResponse* response) override {
+    for (const store::NamedImage& image : store_.List()) {
+      response->add_image_json(ImageJson(store_, image));
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Get(grpc::ServerContext*, const v1::GetRequest* request,
+                   v1::GetResponse* response) override {
+    const auto image = FindImage(store_, request->reference());
+    if (!image.ok()) return base::ToGrpc(image.status());
+    response->set_image_json(ImageJson(store_, *image));
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Tag(grpc::ServerContext*, const v1::TagRequest* request,
+                   v1::TagResponse* response) override {
+    const CallLog log("tag", absl::StrCat(request->source(), "->", request->target()));
+    const auto image = images::Tag(store_, request->source(), request->target());
+    if (image.ok()) response->set_image_json(ImageJson(store_, *image));
+    return log.Finish(image.status());
+  }
+
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest* request,
+                      v1::DeleteResponse* response) override {
+    const CallLog log("delete", request->reference());
+    const auto deletion = images::Delete(store_, request->reference());
+    if (deletion.ok()) {
+      response->set_name(deletion->name);
+      response->set_reclaimed_bytes(deletion->reclaimed_bytes);
+      if (!deletion->sweep_status.ok()) {
+        spdlog::warn("nothing was swept image=\"{}\" error=\"{}\"", deletion->name,
+                     std::string(deletion->sweep_status.message()));
+      }
+    }
+    LogWarnings();
+    return log.Finish(deletion.status());
+  }
+
+  grpc::Status PrepareRoot(grpc::ServerContext* context, const v1::PrepareRootRequest* request,
+                           grpc::ServerWriter<v1::PrepareRootEvent>* writer) override {
+    const CallLog log("prepare root", request->reference());
+    return log.Finish(DoPrepareRoot(context, *request, writer));
+  }
+
+  grpc::Status Ping(grpc::ServerContext*, const v1::PingRequest*,
+                    v1::PingResponse* response) override {
+    response->set_version(std::string(base::kVersion));
+    return grpc::Status::OK;
+  }
+
+ private:
+  template <typename Event>
+  static ProgressSink SinkTo(grpc::ServerWriter<Event>* writer) {
+    return [writer](const ProgressEvent& progress) {
+      Event event;
+      Encode(progress, event.mutable_progress());
+      // A client that has gone shows itself as a cancelled call.
+      writer->Write(event);
+    };
+  }
+
+  static Cancelled CancelledBy(grpc::ServerContext* context) {
+    return [context] { return context->IsCancelled(); };
+  }
+
+  absl::Status DoPull(grpc::ServerContext* context, const v1::PullRequest& request,
+                      grpc::ServerWriter<v1::ImageEvent>* writer) {
+    PullOptions options;
+    ASSIGN_OR_RETURN(options.reference, oci::Reference::Parse(request.reference()));
+    ASSIGN_OR_RETURN(options.platform, PlatformOf(request.platform()));
+    if (request.scheme() == v1::PullRequest::HTTP) options.scheme = oci::Scheme::kHttp;
+    if (request.scheme() == v1::PullRequest::HTTPS) options.scheme = oci::Scheme::kHttps;
+    options.max_concurrent_downloads = request.max_concurrent_downloads() == 0
+                                           ? kDefaultDownloads
+                                           : request.max_concurrent_downloads();
+    if (options.max_concurrent_downloads < 1 ||
+        options.max_concurrent_downloads > kDownloadLimit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the number of concurrent downloads must be 1 to ", kDownloadLimit));
+    }
+    Reporter reporter(SinkTo(writer));
+    const auto image = images::Pull(store_, options, reporter, CancelledBy(context));
+    LogWarnings();
+    RETURN_IF_ERROR(image.status(), absl::StrCat("pull ", options.reference.Familiar()));
+    v1::ImageEvent event;
+    event.set_image_json(ImageJson(store_, *image));
+    writer->Write(event);
+    return absl::OkStatus();
+  }
+
+  absl::Status DoLoad(grpc::ServerContext* context, const v1::LoadRequest& request,
+                      grpc::ServerWriter<v1::ImageEvent>* writer) {
+    if (request.path().empty() || request.path()[0] != '/') {
+      return absl::InvalidArgumentError("the archive's path is not absolute");
+    }
+    Reporter reporter(SinkTo(writer));
+    const auto loaded = images::Load(store_, request.path(), reporter, CancelledBy(context));
+    LogWarnings();
+    RETURN_IF_ERROR(loaded.status());
+    for (const store::NamedImage& image : *loaded) {
+      v1::ImageEvent event;
+      event.set_image_json(ImageJson(store_, image));
+      writer->Write(event);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status DoPrepareRoot(grpc::ServerContext* context, const v1::PrepareRootRequest& request,
+                             grpc::ServerWriter<v1::PrepareRootEvent>* writer) {
+    ASSIGN_OR_RETURN(const oci::Platform platform, PlatformOf(request.platform()));
+    Reporter reporter(SinkTo(writer));
+    const auto prepared = images::PrepareRoot(store_, request.reference(), platform, reporter,
+                                              CancelledBy(context));
+    LogWarnings();
+    RETURN_IF_ERROR(prepared.status());
+    v1::PrepareRootEvent event;
+    v1::Root& root = *event.mutable_root();
+    root.set_path(prepared->path);
+    root.set_reference(prepared->image.name);
+    root.set_descriptor_json(prepared->image.descriptor.ToJson().dump());
+    root.set_config_json(prepared->variant.config.json.dump(
+        -1, ' ', false, nlohmann::json::error_handler_t::replace));
+    root.set_platform(prepared->variant.platform.ToString());
+    writer->Write(event);
+    return absl::OkStatus();
+  }
+
+  void LogWarnings() {
+    for (const std::string& warning : store_.TakeWarnings()) spdlog::error("{}", warning);
+  }
+
+  store::ContentStore& store_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store) {
+  return std::make_unique<ImagesService>(store);
+}
+
+}  // namespace container::images

@@ -1,0 +1,15 @@
+// The gRPC face of the helper: decodes, checks, calls images/, logs, encodes.
+#pragma once
+
+#include <memory>
+
+#include "grpcpp/impl/service_type.h"
+#include "plugins/core_images/store/content_store.h"
+
+namespace container::images {
+
+/// An Images service (proto/images.proto) over `store`, which must outlive it. Threads: as gRPC
+/// calls it.
+std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store);
+
+}  // namespace container::images

@@ -1,0 +1,235 @@
+// The program container-core-images, driven over its socket: starting, ending, dying.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "base/paths.h"
+#include "base/rpc.h"
+#include "base/unix_socket.h"
+#include "proto/images.grpc.pb.h"
+#include "tests/integration/http_server.h"
+#include "tests/integration/oci_layout.h"
+
+namespace container {
+namespace {
+
+namespace fs = std::filesystem;
+namespace v1 = images::v1;
+using testing::OciLayout;
+using testing::RunTool;
+using testing::TestHttpServer;
+using testing::TestRequest;
+using testing::TestResponse;
+
+std::string Program() {
+  const char* build = std::getenv("CONTAINER_BUILD_DIR");
+  return absl::StrCat(build == nullptr ? "build" : build,
+                      "/libexec/container/plugins/container-core-images/bin/container-core-images");
+}
+
+class ImagesHelperTest : public ::testing::Test {
+ protected:
+  ImagesHelperTest()
+      : folder_(*base::TemporaryDirectory::Create()),
+        app_root_(folder_.path() + "/app"),
+        layout_(folder_.path() + "/layout") {}
+
+  // Starts a helper as the apiserver does: with a socket that listens already as descriptor 3.
+  void Start() {
+    process_.reset();
+    const std::string socket = folder_.path() + "/images.sock";
+    base::Fd listener = *base::ListenUnix(socket);
+    base::SubprocessSpec spec;
+    spec.program = Program();
+    spec.arguments = {"start", "--app-root", app_root_, "--listen-fd", "3",
+                      "--log", folder_.path() + "/log"};
+    spec.fds = {{listener.get(), 3}};
+    auto process = base::Subprocess::Spawn(spec);
+    ASSERT_TRUE(process.ok()) << process.status();
+    process_ = std::make_unique<base::Subprocess>(*std::move(process));
+    auto channel = base::ConnectRpc(socket);
+    ASSERT_TRUE(channel.ok()) << channel.status();
+    stub_ = v1::Images::NewStub(*channel);
+  }
+
+  grpc::Status Pull(const std::string& reference, std::string* json = nullptr) {
+    grpc::ClientContext context;
+    base::SetDeadline(context, std::chrono::seconds(60));
+    v1::PullRequest request;
+    request.set_reference(reference);
+    const auto reader = stub_->Pull(&context, request);
+    v1::ImageEvent event;
+    while (reader->Read(&event)) {
+      if (json != nullptr && !event.image_json().empty()) *json = event.image_json();
+    }
+    return reader->Finish();
+  }
+
+  grpc::Status Ping(std::string* version) {
+    grpc::ClientContext context;
+    base::SetDeadline(context, std::chrono::seconds(30));
+    v1::PingResponse response;
+    const grpc::Status status = stub_->Ping(&context, {}, &response);
+    *version = response.version();
+    return status;
+  }
+
+  base::TemporaryDirectory folder_;
+  std::string app_root_;
+  OciLayout layout_;
+  std::unique_ptr<base::Subprocess> process_;
+  std::unique_ptr<v1::Images::Stub> stub_;
+};
+
+TEST_F(ImagesHelperTest, SaysWhatItIs) {
+  EXPECT_TRUE(absl::StrContains(*RunTool(Program(), {"--help"}), "start"));
+  EXPECT_TRUE(absl::StrContains(*RunTool(Program(), {"--version"}), "container-core-images 0."));
+  base::SubprocessSpec spec;
+  spec.program = Program();
+  spec.arguments = {"start", "--nonsense"};
+  EXPECT_EQ(base::RunCommand(spec, std::chrono::seconds(20))->end.exit_code, 2);
+}
+
+TEST_F(ImagesHelperTest, ServesEndsAndKeepsOthersOut) {
+  Start();
+  std::string version;
+  ASSERT_TRUE(Ping(&version).ok());
+  EXPECT_TRUE(absl::StartsWith(version, "0."));
+
+  base::SubprocessSpec second;
+  second.program = Program();
+  second.arguments = {"start", "--app-root", app_root_, "--socket", folder_.path() + "/second"};
+  const auto result = base::RunCommand(second, std::chrono::seconds(20));
+  EXPECT_EQ(result->end.exit_code, 1);
+  EXPECT_TRUE(absl::StrContains(result->standard_error, "in use by another")) << result->standard_error;
+
+  ASSERT_TRUE(process_->Signal(SIGTERM).ok());
+  const auto end = process_->WaitFor(std::chrono::seconds(10));
+  ASSERT_TRUE(end.ok() && end->has_value());
+  EXPECT_EQ((*end)->exit_code, 0);
+  Start();
+  EXPECT_TRUE(Ping(&version).ok());
+}
+
+// Killed in the middle of a layer: nothing wrong is visible, and the next pull succeeds.
+TEST_F(ImagesHelperTest, SurvivesItsDeathInAPull) {
+  const auto small = layout_.Layer({{"a", "a"}});
+  const auto large = layout_.Layer({{"b", std::string(1000000, 'b')}});
+  const oci::Descriptor image = layout_.Image({small, large}, oci::Platform::Host());
+  std::atomic<bool> stall = true;
+  std::atomic<int> small_requests = 0;
+  base::FdPair stalled = *base::MakePipe();
+  TestHttpServer server([&](const TestRequest& request) -> TestResponse {
+    if (absl::StrContains(request.path, "/manifests/")) {
+      return {200, absl::StrCat("Content-Type: ", oci::kOciManifest, "\r\n"),
+              layout_.blobs().at(image.digest)};
+    }
+    const std::string digest = request.path.substr(request.path.rfind('/') + 1);
+    TestResponse response{200, "", layout_.blobs().at(digest)};
+    if (digest == small.descriptor.digest) ++small_requests;
+    if (digest == large.descriptor.digest && stall) {
+      response.hang_after_bytes = 500;
+      base::WriteAll(stalled.second.get(), "x").IgnoreError();
+    }
+    return response;
+  });
+  const std::string reference = server.Address() + "/app:1";
+
+  Start();
+  std::thread puller([&] { EXPECT_FALSE(Pull(reference).ok()); });
+  ASSERT_TRUE(*base::PollFd(stalled.first.get(), POLLIN, std::chrono::seconds(30)));
+  ASSERT_TRUE(process_->Signal(SIGKILL).ok());
+  ASSERT_TRUE(process_->Wait().ok());
+  puller.join();
+  EXPECT_FALSE(fs::exists(absl::StrCat(app_root_, "/content/blobs/sha256/",
+                                       std::string(oci::DigestHex(large.descriptor.digest)))));
+
+  stall = false;
+  Start();
+  std::string json;
+  const grpc::Status pulled = Pull(reference, &json);
+  ASSERT_TRUE(pulled.ok()) << pulled.error_message();
+  EXPECT_EQ(nlohmann::json::parse(json)["configuration"]["name"], reference);
+  EXPECT_TRUE(fs::is_empty(app_root_ + "/content/staging"));
+  for (const auto& entry : fs::directory_iterator(app_root_ + "/content/blobs/sha256")) {
+    EXPECT_EQ(oci::DigestHex(oci::Sha256Digest(*base::ReadFile(entry.path()))),
+              entry.path().filename().string());
+  }
+
+  // And over the wire: a root, a list, errors with their codes, a deletion.
+  {
+    grpc::ClientContext context;
+    v1::PrepareRootRequest request;
+    request.set_reference(reference);
+    const auto reader = stub_->PrepareRoot(&context, request);
+    v1::PrepareRootEvent event;
+    v1::Root root;
+    while (reader->Read(&event)) {
+      if (event.has_root()) root = event.root();
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_TRUE(fs::exists(root.path()));
+    EXPECT_EQ(root.reference(), reference);
+    EXPECT_EQ(nlohmann::json::parse(root.descriptor_json())["digest"], image.digest);
+    EXPECT_EQ(nlohmann::json::parse(root.config_json())["config"]["Cmd"][0], "/bin/sh");
+  }
+  {
+    grpc::ClientContext context;
+    v1::GetRequest request;
+    request.set_reference("nothing");
+    v1::GetResponse response;
+    EXPECT_EQ(stub_->Get(&context, request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+  }
+  EXPECT_EQ(Pull("Not/Valid:").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  {
+    grpc::ClientContext context;
+    v1::DeleteRequest request;
+    request.set_reference(reference);
+    v1::DeleteResponse response;
+    EXPECT_TRUE(stub_->Delete(&context, request, &response).ok());
+    EXPECT_EQ(response.name(), reference);
+  }
+  {
+    grpc::ClientContext context;
+    v1::ListResponse response;
+    EXPECT_TRUE(stub_->List(&context, {}, &response).ok());
+    EXPECT_EQ(response.image_json_size(), 0);
+  }
+  EXPECT_TRUE(fs::is_empty(app_root_ + "/content/blobs/sha256"));
+  EXPECT_TRUE(fs::is_empty(app_root_ + "/rootfs"));
+}
+
+// A call that ends with the helper: SIGTERM in the middle of a download.
+TEST_F(ImagesHelperTest, EndsInTheMiddleOfAPull) {
+  const auto layer = layout_.Layer({{"b", std::string(1000000, 'b')}});
+  const oci::Descriptor image = layout_.Image({layer}, oci::Platform::Host());
+  base::FdPair stalled = *base::MakePipe();
+  TestHttpServer server([&](const TestRequest& request) -> TestResponse {
+    if (absl::StrContains(request.path, "/manifests/")) {
+      return {200, absl::StrCat("Content-Type: ", oci::kOciManifest, "\r\n"),
+              layout_.blobs().at(image.digest)};
+    }
+    const std::string digest = request.path.substr(request.path.rfind('/') + 1);
+    TestResponse response{200, "", layout_.blobs().at(digest)};
+    if (digest == layer.descriptor.digest) {
+      response.hang_after_bytes = 500;
+      base::WriteAll(stalled.second.get(), "x").IgnoreError();
+    }
+    return response;
+  });
+  Start();
+  std::thread puller([&] { EXPECT_FALSE(Pull(server.Address() + "/app:1").ok()); });
+  ASSERT_TRUE(*base::PollFd(stalled.first.get(), POLLIN, std::chrono::seconds(30)));
+  ASSERT_TRUE(process_->Signal(SIGTERM).ok());
+  const auto end = process_->WaitFor(std::chrono::seconds(10));
+  ASSERT_TRUE(end.ok() && end->has_value());
+  EXPECT_EQ((*end)->exit_code, 0);
+  puller.join();
+}
+
+}  // namespace
+}  // namespace container
