@@ -17,7 +17,9 @@ function(container_static_archive target)
     endif()
     list(APPEND files ${file})
   endforeach()
-  target_link_libraries(${target} INTERFACE -Wl,--start-group ${files} -Wl,--end-group)
+  # One string, because CMake drops flags that come twice, and so the bounds of all groups but one.
+  list(JOIN files "," joined)
+  target_link_libraries(${target} INTERFACE "-Wl,--start-group,${joined},--end-group")
 endfunction()
 
 file(GLOB absl_archives RELATIVE ${static_dir} ${static_dir}/libabsl_*.a)
