@@ -19,6 +19,9 @@ namespace {
 constexpr size_t kInputBufferBytes = 256 << 10;
 constexpr size_t kMagicBytes = 10;
 
+// No gzip header in use is longer, though its file name has no bound.
+constexpr size_t kGzipHeaderBytes = 16 << 10;
+
 // 128 MiB, zstd's own default bound for decoders: memory that an image may make us take.
 constexpr int kZstdWindowLog = 27;
 
@@ -154,6 +157,17 @@ absl::StatusOr<size_t> Decompressor::ReadGzip(std::span<char> buffer) {
       if (s.begin == s.end) {
         if (!more) return 0;
         continue;
+      }
+      // ISA-L fails on a header with a file name that comes in pieces.
+      if (s.end - s.begin < kGzipHeaderBytes && !s.input_done) {
+        std::memmove(s.buffer.data(), s.buffer.data() + s.begin, s.end - s.begin);
+        s.end -= s.begin;
+        s.begin = 0;
+        const std::span<char> room = std::span(s.buffer).subspan(s.end);
+        ASSIGN_OR_RETURN(const size_t got, ReadFully(s.input, room));
+        s.end += got;
+        s.input_bytes += got;
+        s.input_done = got < room.size();
       }
       isal_inflate_reset(&z);
       z.crc_flag = ISAL_GZIP;

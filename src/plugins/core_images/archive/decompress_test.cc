@@ -130,6 +130,19 @@ TEST(DecompressorTest, JoinsMembersAndFrames) {
   }
 }
 
+// As gzip(1) writes it from a file.
+TEST(DecompressorTest, DecodesAGzipHeaderWithAName) {
+  const std::string text = Text(3000);
+  std::string gzip = Gzip(text);
+  gzip[3] |= 8;
+  gzip.insert(10, std::string("archive.tar\0", 12));
+  for (const size_t step : {size_t{1}, size_t{7}, size_t{4096}}) {
+    const Result result = Decode(gzip + gzip, step);
+    EXPECT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.text, text + text);
+  }
+}
+
 TEST(DecompressorTest, RefusesTruncatedInput) {
   const std::string text = Text(300'000);
   for (const std::string& data : {Gzip(text), Zstd(text)}) {
