@@ -89,7 +89,8 @@ class Loader {
       ASSIGN_OR_RETURN(images, ReadDockerManifest(small_files_["manifest.json"]), "manifest.json");
     } else {
       return absl::InvalidArgumentError(
-          "neither an OCI image (no index.json) nor a docker archive (no manifest.json)");
+          "it is neither an OCI image (no index.json) nor a docker archive (no manifest.json), or "
+          "it is cut short");
     }
     if (images.empty()) return absl::InvalidArgumentError("there is no image in it");
     for (const store::NamedImage& image : images) {
