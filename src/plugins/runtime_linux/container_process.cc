@@ -65,6 +65,18 @@ ContainerProcess::~ContainerProcess() {
 }
 
 absl::StatusOr<std::optional<common::v1::ExecFailure>> ContainerProcess::Start(Agent& agent) {
+  auto result = Begin(agent);
+  if (!result.ok() || result->has_value()) {
+    // It never ran: nobody is to wait for its end.
+    std::lock_guard lock(mutex_);
+    exit_ = absl::FailedPreconditionError("the process was not started");
+    ended_ = true;
+    changed_.notify_all();
+  }
+  return result;
+}
+
+absl::StatusOr<std::optional<common::v1::ExecFailure>> ContainerProcess::Begin(Agent& agent) {
   stream_ = agent.RunProcess();
   guest::ProcessInput input;
   *input.mutable_start() = options_.start;

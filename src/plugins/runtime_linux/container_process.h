@@ -58,6 +58,7 @@ class ContainerProcess {
  private:
   explicit ContainerProcess(Options options, base::Fd abandon)
       : options_(std::move(options)), abandon_(std::move(abandon)) {}
+  absl::StatusOr<std::optional<common::v1::ExecFailure>> Begin(Agent& agent);
   void CarryOutput();
   void CarryInput();
   void Deliver(absl::string_view stream, base::Fd& client, absl::string_view data);

@@ -28,6 +28,8 @@ namespace {
 constexpr char kProgram[] = "container-runtime-linux";
 constexpr std::chrono::milliseconds kStopTimeoutOnTerm(5000);
 constexpr std::chrono::milliseconds kLastCallsGrace(2000);
+// For the answers to leave; a client that is connected and idle holds up the shutdown for so long.
+constexpr std::chrono::milliseconds kLastAnswersGrace(100);
 
 struct StartOptions {
   std::string bundle;
@@ -86,7 +88,8 @@ absl::Status Start(const StartOptions& options, const TscMeter& tsc) {
   ASSIGN_OR_RETURN(std::unique_ptr<base::RpcServer> server,
                    base::RpcServer::Start(std::move(listener), {&service}));
   container->Run();
-  server->Shutdown(kLastCallsGrace);
+  service.WaitUntilIdle(kLastCallsGrace);
+  server->Shutdown(kLastAnswersGrace);
   spdlog::default_logger()->flush();
   // Everything is written and told; the threads that are left have nothing to tidy up.
   std::_Exit(0);

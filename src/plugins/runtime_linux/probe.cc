@@ -14,6 +14,8 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+constexpr size_t kMaxReasonBytes = 200;
+
 absl::StatusOr<std::string> BootAndGreet(Vm& vm, Clock::time_point deadline) {
   auto left = [&] {
     return std::max(milliseconds(1), std::chrono::ceil<milliseconds>(deadline - Clock::now()));
@@ -41,7 +43,8 @@ absl::StatusOr<std::string> Probe(const ProbeOptions& options) {
   std::string tail = vm->ConsoleTail();
   vm.reset();
   if (release.ok() || tail.empty()) return release;
-  std::replace(tail.begin(), tail.end(), '\n', ' ');
+  // One line: the first is where QEMU names the trouble, a dump of registers may follow.
+  tail = tail.substr(0, std::min(tail.find('\n'), kMaxReasonBytes));
   return absl::Status(release.status().code(),
                       absl::StrCat(release.status().message(), " (", tail, ")"));
 }

@@ -1,6 +1,10 @@
 // proto/runtime.proto served for one container: decodes, calls, encodes.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
 #include "plugins/runtime_linux/container.h"
 #include "proto/runtime.grpc.pb.h"
 
@@ -10,6 +14,9 @@ namespace container::runtime_linux {
 class RuntimeService final : public v1::Runtime::Service {
  public:
   explicit RuntimeService(Container& container) : container_(container) {}
+
+  /// Returns when no call is under way, at the latest after `timeout`.
+  void WaitUntilIdle(std::chrono::milliseconds timeout);
 
   grpc::Status GetState(grpc::ServerContext* context, const v1::GetStateRequest* request,
                         v1::GetStateResponse* response) override;
@@ -26,7 +33,12 @@ class RuntimeService final : public v1::Runtime::Service {
                     v1::StopResponse* response) override;
 
  private:
+  class Call;
+
   Container& container_;
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int calls_ = 0;
 };
 
 }  // namespace container::runtime_linux

@@ -42,6 +42,9 @@ absl::StatusOr<std::unique_ptr<Vm>> Vm::Launch(VmSpec spec, std::string console_
   Vm* raw = vm.get();
   ASSIGN_OR_RETURN(vm->qmp_, Qmp::Create(std::move(qmp.first),
                                          [raw](const std::string& name, const nlohmann::json& data) {
+                                           // Nobody asks QEMU to stop the guest: it does so when
+                                           // it can't go on, and would then wait for ever.
+                                           if (name == "STOP") raw->Kill();
                                            if (name != "VSERPORT_CHANGE" || !data.is_object() ||
                                                !IsTrue(data, "open")) {
                                              return;

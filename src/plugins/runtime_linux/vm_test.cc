@@ -137,7 +137,7 @@ class Stream {
 };
 
 /// A bundle and its helper.
-class Run {
+class Session {
  public:
   struct Options {
     std::vector<std::string> command = {"true"};
@@ -148,7 +148,7 @@ class Run {
     std::string qemu = "qemu-system-x86_64";
   };
 
-  explicit Run(const Options& options, const std::string& id = "test") : id_(id) {
+  explicit Session(const Options& options, const std::string& id = "test") : id_(id) {
     auto folder = base::TemporaryDirectory::Create("run-");
     EXPECT_TRUE(folder.ok());
     folder_ = std::make_unique<base::TemporaryDirectory>(*std::move(folder));
@@ -171,7 +171,7 @@ class Run {
     Launch();
   }
 
-  ~Run() {
+  ~Session() {
     if (HasFailure()) {
       ADD_FAILURE() << "helper: " << base::ReadFile(folder_->path() + "/helper.log").value_or("")
                     << "\nconsole: " << base::ReadFile(bundle_.ConsoleLog()).value_or("");
@@ -342,7 +342,7 @@ bool WaitForDeath(pid_t pid) {
 }
 
 TEST(RuntimeTest, OutputStatusAndRecordOfAShortRun) {
-  Run run({.command = {"sh", "-c", "echo hello; echo oops >&2; exit 7"}});
+  Session run({.command = {"sh", "-c", "echo hello; echo oops >&2; exit 7"}});
   auto started = run.Start();
   ASSERT_TRUE(started.ok()) << started.status();
   EXPECT_FALSE(started->has_exec_failure());
@@ -359,23 +359,52 @@ TEST(RuntimeTest, OutputStatusAndRecordOfAShortRun) {
   run.ExpectHelperEndsWell();
 }
 
+/// A figure in KiB of /proc/<pid>/<file>.
+int64_t Kib(pid_t pid, const std::string& file, const std::string& key) {
+  const std::string text = base::ReadFile(absl::StrCat("/proc/", pid, "/", file)).value_or("");
+  const size_t at = text.find("\n" + key + ":");
+  return at == std::string::npos ? -1 : std::atoll(text.c_str() + at + key.size() + 2);
+}
+
+TEST(RuntimeTest, IsQuickAndSmall) {
+  Session run({.command = {"cat"}, .auto_remove = true});
+  ASSERT_TRUE(run.Start("io").ok());
+  const milliseconds start = Since(run.launched());
+  run.stream("test.in").Write("x\n");
+  run.stream("test.out").ReadUntil("x\n");
+  const int64_t helper_rss = Kib(run.helper().pid(), "status", "VmRSS");
+  const int64_t qemu_pss = Kib(run.State().vm_pid(), "smaps_rollup", "Pss");
+  const auto begin = steady_clock::now();
+  run.stream("test.in").CloseWriting();
+  EXPECT_EQ(run.Wait().value_or(-1), 0);
+  const milliseconds end = Since(begin);
+  run.ExpectHelperEndsWell();
+  std::printf("helper to process: %lld ms; end of input to status: %lld ms; to the helper's end: "
+              "%lld ms; helper RSS %.1f MiB; QEMU PSS %.1f MiB\n",
+              static_cast<long long>(start.count()), static_cast<long long>(end.count()),
+              static_cast<long long>(Since(begin).count()), helper_rss / 1024.0, qemu_pss / 1024.0);
+  EXPECT_GT(helper_rss, 0);
+  EXPECT_LT(helper_rss, 16 << 10);
+  EXPECT_LT(end.count(), 2000);
+}
+
 TEST(RuntimeTest, ProgramsThatCantBeExecuted) {
   {
-    Run run({.command = {"no-such-program"}});
+    Session run({.command = {"no-such-program"}});
     auto started = run.Start();
     ASSERT_TRUE(started.ok()) << started.status();
     EXPECT_EQ(started->exec_failure().exit_code(), 127);
     run.ExpectHelperEndsWell();
     EXPECT_EQ(run.ExitRecord().value_or(model::ExitRecord{}).exit_code, 127);
   }
-  Run run({.command = {"/etc"}});
+  Session run({.command = {"/etc"}});
   auto started = run.Start();
   ASSERT_TRUE(started.ok()) << started.status();
   EXPECT_EQ(started->exec_failure().exit_code(), 126);
 }
 
 TEST(RuntimeTest, InputIsCarriedToItsEnd) {
-  Run run({.command = {"wc", "-c"}});
+  Session run({.command = {"wc", "-c"}});
   auto started = run.Start("ioe");
   ASSERT_TRUE(started.ok()) << started.status();
   Stream& in = run.stream("test.in");
@@ -390,7 +419,7 @@ TEST(RuntimeTest, InputIsCarriedToItsEnd) {
 }
 
 TEST(RuntimeTest, NothingIsCutOffForASlowClient) {
-  Run run({.command = {"seq", "1", "400000"}});
+  Session run({.command = {"seq", "1", "400000"}});
   ASSERT_TRUE(run.Start().ok());
   std::this_thread::sleep_for(milliseconds(1500));  // The process meets the back-pressure.
   const std::string all = run.stream("test.out").ReadAll();
@@ -400,7 +429,7 @@ TEST(RuntimeTest, NothingIsCutOffForASlowClient) {
 }
 
 TEST(RuntimeTest, OutputGoesOnToTheLogWhenTheClientHasGone) {
-  Run run({.command = {"sh", "-c", "echo one; read line; seq 1 50000; echo last"}});
+  Session run({.command = {"sh", "-c", "echo one; read line; seq 1 50000; echo last"}});
   ASSERT_TRUE(run.Start("io").ok());
   EXPECT_EQ(run.stream("test.out").ReadUntil("one\n"), "one\n");
   run.stream("test.out").connection().Reset();
@@ -410,7 +439,7 @@ TEST(RuntimeTest, OutputGoesOnToTheLogWhenTheClientHasGone) {
 }
 
 TEST(RuntimeTest, ATerminalHasItsSizeAndResizes) {
-  Run run({.command = {"sh", "-c", "tty; stty size; read x; stty size; exit 3"}, .terminal = true});
+  Session run({.command = {"sh", "-c", "tty; stty size; read x; stty size; exit 3"}, .terminal = true});
   auto started = run.Start("io");
   ASSERT_TRUE(started.ok()) << started.status();
   EXPECT_THAT(run.stream("test.out").ReadUntil("33 77\r\n"), HasSubstr("/dev/pts/"));
@@ -427,7 +456,7 @@ TEST(RuntimeTest, ATerminalHasItsSizeAndResizes) {
 }
 
 TEST(RuntimeTest, FurtherProcesses) {
-  Run run({.command = {"sleep", "1000"}, .cpus = 2});
+  Session run({.command = {"sleep", "1000"}, .cpus = 2});
   ASSERT_TRUE(run.Start().ok());
   EXPECT_EQ(run.Exec("test", {"true"}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(run.Start("").status().code(), absl::StatusCode::kAlreadyExists);
@@ -467,7 +496,7 @@ TEST(RuntimeTest, FurtherProcesses) {
 }
 
 TEST(RuntimeTest, StopSendsTheSignalFirst) {
-  Run run({.command = {"sh", "-c", "trap 'echo bye; exit 4' TERM; echo up; while true; do sleep 0.1; done"}});
+  Session run({.command = {"sh", "-c", "trap 'echo bye; exit 4' TERM; echo up; while true; do sleep 0.1; done"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   EXPECT_EQ(run.Stop(SIGTERM, milliseconds(20'000)).value_or(-1), 4);
@@ -476,7 +505,7 @@ TEST(RuntimeTest, StopSendsTheSignalFirst) {
 }
 
 TEST(RuntimeTest, StopKillsWhatIgnoresTheSignal) {
-  Run run({.command = {"sh", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done"}});
+  Session run({.command = {"sh", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   const auto begin = steady_clock::now();
@@ -488,7 +517,7 @@ TEST(RuntimeTest, StopKillsWhatIgnoresTheSignal) {
 }
 
 TEST(RuntimeTest, StopDoesNotWaitForAClientThatDoesNotRead) {
-  Run run({.command = {"yes"}});
+  Session run({.command = {"yes"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").connection();
   std::this_thread::sleep_for(milliseconds(500));
@@ -499,7 +528,7 @@ TEST(RuntimeTest, StopDoesNotWaitForAClientThatDoesNotRead) {
 }
 
 TEST(RuntimeTest, SigtermToTheHelperStopsTheContainer) {
-  Run run({.command = {"sh", "-c", "trap 'exit 5' TERM; echo up; while true; do sleep 0.1; done"}});
+  Session run({.command = {"sh", "-c", "trap 'exit 5' TERM; echo up; while true; do sleep 0.1; done"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   EXPECT_TRUE(run.helper().Signal(SIGHUP).ok());  // ignored
@@ -509,7 +538,7 @@ TEST(RuntimeTest, SigtermToTheHelperStopsTheContainer) {
 }
 
 TEST(RuntimeTest, StopOfAVmThatHasNotBooted) {
-  Run run({});
+  Session run({});
   const auto begin = steady_clock::now();
   EXPECT_EQ(run.Stop(SIGTERM, milliseconds(5000)).value_or(-1), 137);
   EXPECT_LT(Since(begin).count(), 3000);
@@ -517,7 +546,7 @@ TEST(RuntimeTest, StopOfAVmThatHasNotBooted) {
 }
 
 TEST(RuntimeTest, StopOfAFrozenGuest) {
-  Run run({.command = {"sleep", "1000"}});
+  Session run({.command = {"sleep", "1000"}});
   ASSERT_TRUE(run.Start("").ok());
   const pid_t qemu = run.State().vm_pid();
   ASSERT_GT(qemu, 0);
@@ -530,7 +559,7 @@ TEST(RuntimeTest, StopOfAFrozenGuest) {
 }
 
 TEST(RuntimeTest, QemuDiesWithTheHelper) {
-  Run run({.command = {"sleep", "1000"}});
+  Session run({.command = {"sleep", "1000"}});
   ASSERT_TRUE(run.Start("").ok());
   const pid_t qemu = run.State().vm_pid();
   ASSERT_GT(qemu, 0);
@@ -547,7 +576,7 @@ TEST(RuntimeTest, QemuDiesWithTheHelper) {
 }
 
 TEST(RuntimeTest, TheDeathOfQemuIsNoticedAndRecorded) {
-  Run run({.command = {"sh", "-c", "echo up; sleep 1000"}});
+  Session run({.command = {"sh", "-c", "echo up; sleep 1000"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   const pid_t qemu = run.State().vm_pid();
@@ -564,14 +593,14 @@ TEST(RuntimeTest, TheDeathOfQemuIsNoticedAndRecorded) {
 
 TEST(RuntimeTest, AKernelThatDoesNotBootIsAnErrorWithTheReason) {
   // QEMU itself refuses this one.
-  Run run({.kernel = "/etc/hostname"});
+  Session run({.kernel = "/etc/hostname"});
   auto started = run.Start();
   EXPECT_EQ(started.status().code(), absl::StatusCode::kUnavailable) << started.status();
   EXPECT_THAT(std::string(started.status().message()), HasSubstr("QEMU"));
   run.ExpectHelperEndsWell();
   EXPECT_EQ(run.ExitRecord().value_or(model::ExitRecord{}).exit_code, 125);
 
-  Run without({.qemu = "/no/such/qemu"});
+  Session without({.qemu = "/no/such/qemu"});
   started = without.Start();
   EXPECT_EQ(started.status().code(), absl::StatusCode::kUnavailable) << started.status();
   EXPECT_THAT(std::string(started.status().message()), HasSubstr("/no/such/qemu"));
@@ -579,7 +608,7 @@ TEST(RuntimeTest, AKernelThatDoesNotBootIsAnErrorWithTheReason) {
 }
 
 TEST(RuntimeTest, OneBundleHasOneHelper) {
-  Run run({.command = {"sleep", "1000"}});
+  Session run({.command = {"sleep", "1000"}});
   ASSERT_TRUE(run.Start("").ok());
   base::SubprocessSpec spec = run.HelperSpec();
   for (std::string& argument : spec.arguments) {
@@ -593,7 +622,7 @@ TEST(RuntimeTest, OneBundleHasOneHelper) {
 }
 
 TEST(RuntimeTest, ANewRunKeepsTheWritableLayerAndForgetsTheOldExit) {
-  Run run({.command = {"sh", "-c", "ls /kept; touch /kept; exit 6"}});
+  Session run({.command = {"sh", "-c", "ls /kept; touch /kept; exit 6"}});
   ASSERT_TRUE(run.Start("").ok());
   EXPECT_EQ(run.Wait().value_or(-1), 6);
   run.ExpectHelperEndsWell();
@@ -609,7 +638,7 @@ TEST(RuntimeTest, TenAtOnce) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 10; ++i) {
     threads.emplace_back([i] {
-      Run run({.command = {"sh", "-c", absl::StrCat("echo ", i, "; exit ", i)}, .auto_remove = true},
+      Session run({.command = {"sh", "-c", absl::StrCat("echo ", i, "; exit ", i)}, .auto_remove = true},
               absl::StrCat("ten-", i));
       auto started = run.Start();
       EXPECT_TRUE(started.ok()) << started.status();

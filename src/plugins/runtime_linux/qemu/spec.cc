@@ -51,7 +51,6 @@ base::SubprocessSpec ToSubprocess(const VmSpec& spec) {
   child.environment = std::vector<std::string>{"MALLOC_ARENA_MAX=2"};
   child.dies_with_parent = true;
   child.new_session = true;
-  child.working_directory = "/";
   child.fds = {{spec.qmp_fd, kQmpFd}, {spec.agent_fd, kAgentFd}, {spec.console_fd, kConsoleFd},
                {spec.console_fd, 2}};
 
