@@ -45,8 +45,8 @@ class ImagesHelperTest : public ::testing::Test {
     base::Fd listener = *base::ListenUnix(socket);
     base::SubprocessSpec spec;
     spec.program = Program();
-    spec.arguments = {"start", "--app-root", app_root_, "--listen-fd", "3",
-                      "--log", folder_.path() + "/log"};
+    spec.arguments = {"start", "--app-root", app_root_, "--socket", socket,
+                      "--listen-fd", "3", "--log", folder_.path() + "/log"};
     spec.fds = {{listener.get(), 3}};
     auto process = base::Subprocess::Spawn(spec);
     ASSERT_TRUE(process.ok()) << process.status();

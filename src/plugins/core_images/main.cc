@@ -99,11 +99,10 @@ int Main(int argc, char** argv) {
   CLI::App* start = app.add_subcommand("start", "Serves until it gets SIGTERM");
   start->add_option("--app-root", flags.app_root, "Folder that holds the content store")
       ->type_name("DIR");
-  CLI::Option* socket =
-      start->add_option("--socket", flags.socket, "Unix socket to listen at")->type_name("PATH");
-  start->add_option("--listen-fd", flags.listen_fd, "Descriptor that is listening already")
-      ->type_name("FD")
-      ->excludes(socket);
+  start->add_option("--socket", flags.socket, "Unix socket to listen at")->type_name("PATH");
+  start->add_option("--listen-fd", flags.listen_fd,
+                    "Descriptor of that socket, where it is listening already")
+      ->type_name("FD");
   start->add_option("--log", flags.log_file, "File to append the log to (default: standard error)")
       ->type_name("FILE");
   start->add_flag("--debug", flags.debug, "Log more");
