@@ -43,10 +43,9 @@ absl::Status Run() {
   RETURN_IF_ERROR(MountGuest());
   ASSIGN_OR_RETURN(std::unique_ptr<EventLoop> loop, EventLoop::Create());
   ASSIGN_OR_RETURN(std::unique_ptr<Supervisor> supervisor, Supervisor::Create(loop.get()));
-  if (FindDisk(kLowerSerial).ok() && FindDisk(kUpperSerial).ok()) {
-    supervisor->Adopt(std::make_unique<Container>(
-        RootDisks{{kLowerSerial, "erofs"}, {kUpperSerial, "ext4"}}));
-  }
+  // If there are no such disks this fails, and CreateContainer names others.
+  supervisor->Adopt(std::make_unique<Container>(
+      RootDisks{{kLowerSerial, "erofs"}, {kUpperSerial, "ext4"}}));
   ASSIGN_OR_RETURN(base::Fd port, OpenAgentPort());
   ASSIGN_OR_RETURN(
       base::Fd connection,
@@ -62,7 +61,7 @@ absl::Status Run() {
           supervisor.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<AgentServer> server,
                    AgentServer::Create(supervisor.get(), std::move(connection)));
-  ConfigureNetwork();
+  ConfigureKernel();
   loop->Run();
 }
 

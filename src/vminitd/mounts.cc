@@ -1,6 +1,5 @@
 #include "vminitd/mounts.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -12,9 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/strings/string_view.h"
@@ -136,7 +133,9 @@ absl::Status MountGuest() {
   return Mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m");
 }
 
-void ConfigureNetwork() {
+void ConfigureKernel() {
+  // For the sake of huge pages the kernel keeps up to 5 % of a small machine free.
+  WriteSysctl("/proc/sys/vm/min_free_kbytes", "2048");
   WriteSysctl("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
   WriteSysctl("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
   Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -147,18 +146,16 @@ void ConfigureNetwork() {
 }
 
 absl::StatusOr<std::string> FindDisk(const std::string& serial) {
-  std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir("/sys/block"), &::closedir);
-  if (folder == nullptr) return ErrnoStatus("open /sys/block");
-  while (const dirent* entry = ::readdir(folder.get())) {
-    if (!absl::StartsWith(entry->d_name, "vd")) continue;
-    Fd fd(::open(absl::StrCat("/sys/block/", entry->d_name, "/serial").c_str(),
-                 O_RDONLY | O_CLOEXEC));
-    if (!fd) continue;
+  // Named in the order of their discovery, without gaps; a microvm has room for 24 devices.
+  for (char letter = 'a'; letter <= 'z'; ++letter) {
+    const char name[] = {'v', 'd', letter, '\0'};
+    Fd fd(::open(absl::StrCat("/sys/block/", name, "/serial").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) break;
     char buffer[64];
     absl::StatusOr<size_t> count = base::ReadSome(fd.get(), buffer);
     if (!count.ok()) continue;
     if (absl::StripSuffix(absl::string_view(buffer, *count), "\n") == serial) {
-      return absl::StrCat("/dev/", entry->d_name);
+      return absl::StrCat("/dev/", name);
     }
   }
   return absl::NotFoundError(absl::StrCat("no disk has the serial '", serial, "'"));

@@ -31,9 +31,9 @@ struct RootDisks {
 /// kernel's own initial root isn't.
 absl::Status MountGuest();
 
-/// Opens what a container's network needs of the guest's kernel as docker does: unprivileged ping
-/// and low ports; and brings the loopback device up. Logs what fails.
-void ConfigureNetwork();
+/// Sets what containers need of the guest's kernel: as docker does, unprivileged ping and low ports;
+/// the loopback device up; and a small reserve of free memory. Logs what fails.
+void ConfigureKernel();
 
 /// The path of the device with this serial. NOT_FOUND if no virtio-blk device has it.
 absl::StatusOr<std::string> FindDisk(const std::string& serial);

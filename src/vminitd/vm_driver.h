@@ -28,7 +28,7 @@ class TestVm {
     std::string initramfs;
     std::string folder;  // of MakeTestDisks; the console log goes there too
     int cpus = 2;
-    int memory_mib = 512;
+    int memory_mib = 1024;
     std::string kernel_arguments;  // more of them
   };
   static absl::StatusOr<std::unique_ptr<TestVm>> Boot(const Options& options);
