@@ -181,6 +181,39 @@ TEST_F(CoreImagesTest, PullOfAnIndexTakesThePlatformAskedFor) {
   EXPECT_TRUE(FindImage(*store_, registry->Reference("multi:1@" + digest)).ok());
 }
 
+TEST_F(CoreImagesTest, IndexesMayNestButNotForEver) {
+  oci::Descriptor entry = layout_.Image({layout_.Layer({{"a", "a"}})}, kHost);
+  entry = layout_.Index({entry});
+  const oci::Descriptor nested = layout_.Index({entry});
+  layout_.Name({{"docker.io/team/nested:1", nested}});
+  const auto loaded = Load(layout_.path());
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(Prepare("team/nested:1").ok());
+  for (int i = 0; i < 8; ++i) entry = layout_.Index({entry});
+  layout_.Name({{"docker.io/team/deep:1", entry}});
+  EXPECT_EQ(Load(layout_.path()).status().code(), Code::kResourceExhausted);
+}
+
+TEST_F(CoreImagesTest, ALayerThatHasGoneBadIsPulledAgain) {
+  auto registry = *RegistryFixture::Start();
+  const TestLayer layer = layout_.Layer({{"a", std::string(50000, 'a')}});
+  Serve(*registry, layout_.Image({layer}, kHost), "app:1");
+  const std::string name = registry->Reference("app:1");
+  ASSERT_TRUE(Pull(name).ok());
+  fs::remove(Prepare(name)->path);
+  const std::string file = store_->BlobPath(layer.descriptor.digest);
+  std::string content = *base::ReadFile(file);
+  content[content.size() / 2] ^= 1;
+  std::ofstream(file, std::ios::binary) << content;
+
+  EXPECT_EQ(Prepare(name).status().code(), Code::kDataLoss);
+  EXPECT_FALSE(fs::exists(file));
+  EXPECT_EQ(Prepare(name).status().code(), Code::kNotFound);
+  ASSERT_TRUE(Pull(name).ok());
+  EXPECT_EQ(Extracted(Prepare(name)->path, "a"), std::string(50000, 'a'));
+  ExpectSoundStore();
+}
+
 TEST_F(CoreImagesTest, ASingleManifestForAnotherMachineIsRefused) {
   auto registry = *RegistryFixture::Start();
   Serve(*registry, layout_.Image({layout_.Layer({{"a", "a"}})}, kOther), "other:1");

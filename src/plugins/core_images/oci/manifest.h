@@ -60,6 +60,8 @@ struct Descriptor {
   static absl::StatusOr<Descriptor> FromJson(const nlohmann::json& json);
   /// An attestation or another thing that is for no machine ("unknown/unknown").
   bool IsAttestation() const;
+
+  friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
 
 struct Manifest {

@@ -273,6 +273,12 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> ContentStore::NewBlob() {
 }
 
 absl::StatusOr<std::string> ContentStore::PutBlob(absl::string_view content, Lease& lease) {
+  const std::string digest = oci::Sha256Digest(content);
+  lease.PinBlob(digest);
+  // Written only if it isn't there as it should be.
+  if (ReadBlob({"", digest, static_cast<int64_t>(content.size())}, content.size()).ok()) {
+    return digest;
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> blob, NewBlob());
   RETURN_IF_ERROR(blob->Append(content));
   return blob->Commit("", -1, lease);
@@ -308,7 +314,14 @@ std::optional<NamedImage> ContentStore::Find(const std::string& name) const {
 absl::Status ContentStore::Put(const std::vector<NamedImage>& images) {
   const std::lock_guard lock(mutex_);
   std::map<std::string, oci::Descriptor> names = names_;
-  for (const NamedImage& image : images) names.insert_or_assign(image.name, image.descriptor);
+  bool changed = false;
+  for (const NamedImage& image : images) {
+    const auto [entry, is_new] = names.try_emplace(image.name, image.descriptor);
+    if (!is_new && entry->second == image.descriptor) continue;
+    entry->second = image.descriptor;
+    changed = true;
+  }
+  if (!changed) return SyncBlobs();
   // A name must never outlive a crash that its content didn't.
   RETURN_IF_ERROR(SyncBlobs());
   RETURN_IF_ERROR(WriteIndexLocked(names));
