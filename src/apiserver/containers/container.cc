@@ -257,10 +257,15 @@ absl::Status Container::FailStart(absl::Status why, std::optional<int> exit_code
 
 void Container::WatchHelper() {
   std::shared_ptr<HelperProcess> helper;
+  std::shared_ptr<RuntimeClient> client;
   {
     std::lock_guard lock(mutex_);
     helper = helper_;
+    client = client_;
   }
+  // The helper lingers until somebody has asked how its process ended. The answer is in exit.json,
+  // too, and counts once the helper, and its VM with it, is gone.
+  client->WaitProcess(id(), [](auto) {});
   context_.loop.OnReadable(helper->pidfd(), [self = shared_from_this(), helper] {
     self->queue_.Post([self, helper] { self->HelperEnded(helper.get()); });
   });

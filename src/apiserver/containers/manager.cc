@@ -212,8 +212,9 @@ std::vector<std::shared_ptr<Container>> ContainerManager::List(bool all) const {
   });
   std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) {
     // Fractions of a second may be left out: compare times, not texts.
-    return base::ParseTimestamp(a->configuration().creation_date).value_or({}) <
-           base::ParseTimestamp(b->configuration().creation_date).value_or({});
+    const std::chrono::system_clock::time_point unknown;
+    return base::ParseTimestamp(a->configuration().creation_date).value_or(unknown) <
+           base::ParseTimestamp(b->configuration().creation_date).value_or(unknown);
   });
   return list;
 }

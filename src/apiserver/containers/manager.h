@@ -56,6 +56,10 @@ class ContainerManager {
   bool StopAll(std::chrono::milliseconds timeout);
   bool closing() const;
 
+  base::Bundle BundleOf(const std::string& id) const {
+    return base::Bundle{options_.paths.Bundle(id)};
+  }
+
  private:
   absl::StatusOr<std::string> DoCreate(const std::string& options_json);
   absl::Status Build(const std::string& id, const model::CreateOptions& options);
