@@ -135,7 +135,7 @@ absl::Status MountGuest() {
 
 void ConfigureKernel() {
   // For the sake of huge pages the kernel keeps up to 5 % of a small machine free.
-  WriteSysctl("/proc/sys/vm/min_free_kbytes", "2048");
+  WriteSysctl("/proc/sys/vm/min_free_kbytes", "1024");
   WriteSysctl("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
   WriteSysctl("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
   Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
