@@ -355,7 +355,7 @@ def alpine(work):
     names = sorted(os.listdir(shared)) if os.path.isdir(shared) else []
     names = [n for n in names if n.startswith("alpine-minirootfs-") and n.endswith(".tar.gz")]
     if not names:
-        skipped.append("no alpine-minirootfs-*.tar.gz")
+        print("SKIPPED: no alpine-minirootfs-*.tar.gz beside the source folder")
     for name in names:
         with gzip.open(os.path.join(shared, name)) as packed:
             compare_with_umoci(name[:-7], work, [packed.read()])
@@ -396,7 +396,7 @@ def main():
         print("%d failures" % len(failures))
         return 1
     print("all as wanted")
-    return 77 if skipped and os.geteuid() != 0 else 0
+    return 77 if skipped else 0
 
 
 sys.exit(main())
