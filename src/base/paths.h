@@ -35,7 +35,7 @@
 // it container/ (container-<8 hex digits of the app root's hash>/ for an app root that is not the
 // default), 0700:
 //
-//   apiserver.sock images.sock
+//   apiserver.sock images.sock start.lock
 //   r/<16 hex digits of the id's hash>.sock   a runtime helper
 //   io/<random>/                              a client's own sockets for standard streams
 //
@@ -89,6 +89,8 @@ class Paths {
   std::string RecommendedKernel() const { return install_root_ + "/share/container/vmlinux"; }
 
   std::string ApiserverSocket() const { return runtime_dir_ + "/apiserver.sock"; }
+  /// Held (flock) by `system start` while it launches the apiserver.
+  std::string StartLock() const { return runtime_dir_ + "/start.lock"; }
   std::string ImagesSocket() const { return runtime_dir_ + "/images.sock"; }
   std::string RuntimeSockets() const { return runtime_dir_ + "/r"; }
   std::string RuntimeSocket(absl::string_view container_id) const;

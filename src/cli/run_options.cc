@@ -1,0 +1,179 @@
+#include "cli/run_options.h"
+
+#include <fcntl.h>
+#include <sys/utsname.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "base/units.h"
+#include "cli/output/print.h"
+
+namespace container::cli {
+namespace {
+
+/// This machine's, as OCI names it.
+std::string HostArchitecture() {
+  utsname names = {};
+  ::uname(&names);
+  const std::string machine = names.machine;
+  if (machine == "x86_64") return "amd64";
+  if (machine == "aarch64") return "arm64";
+  return machine;
+}
+
+absl::StatusOr<std::string> PullWithProgress(Client& client, const CreateFlags& flags,
+                                             const model::CreateOptions& options) {
+  Progress progress(flags.fetch.progress);
+  return client.PullImage(flags.fetch.Resolve(options.image, options.platform),
+                          [&](const ProgressEvent& event) { progress.Update(event); });
+}
+
+absl::StatusOr<std::string> CreateOrPull(Client& client, const CreateFlags& flags,
+                                         const model::CreateOptions& options) {
+  const std::string json = options.ToJson();
+  absl::StatusOr<std::string> id = client.Create(json);
+  // Asking first whether the image is there would cost every run a call.
+  const bool image_is_missing = absl::IsNotFound(id.status());
+  const bool platform_is_missing =
+      absl::IsFailedPrecondition(id.status()) && !options.platform.empty();
+  if (!image_is_missing && !platform_is_missing) return id;
+  RETURN_IF_ERROR(PullWithProgress(client, flags, options).status(),
+                  absl::StrCat("image ", options.image));
+  return client.Create(json);
+}
+
+}  // namespace
+
+void ProcessFlags::Declare(OptionParser& parser) {
+  parser.Flag("-i, --interactive", &interactive, "Keep standard input open and pass it on");
+  parser.Flag("-t, --tty", &terminal, "Give the process a terminal");
+  parser.Values("-e, --env", "KEY[=VALUE]", &environment,
+                "Set an environment variable; without a value, to what it is here");
+  parser.Values("--env-file", "FILE", &env_files, "Read environment variables from a file");
+  parser.Value("-w, --workdir, --cwd", "DIR", &working_directory,
+               "The process's working directory");
+  parser.Value("-u, --user", "NAME|UID[:GROUP|GID]", &user, "The user to run as");
+}
+
+absl::StatusOr<model::ProcessOptions> ProcessFlags::Resolve(std::vector<std::string> arguments,
+                                                            const HostEnvironment& host) const {
+  model::ProcessOptions options;
+  options.arguments = std::move(arguments);
+  ASSIGN_OR_RETURN(options.environment, BuildEnvironment(env_files, environment, host));
+  options.working_directory = working_directory;
+  if (working_directory.has_value() && !absl::StartsWith(*working_directory, "/")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--workdir: '", *working_directory, "' is not an absolute path"));
+  }
+  options.user = user;
+  options.terminal = terminal;
+  options.interactive = interactive;
+  return options;
+}
+
+void PlatformFlags::Declare(OptionParser& parser) {
+  parser.Value("--platform", "OS/ARCH[/VARIANT]", &platform,
+               "The platform of a multi-platform image; this machine's if not given");
+  parser.Value("-a, --arch", "ARCH", &architecture, "The architecture of that platform");
+  parser.Value("--os", "OS", &os, "The operating system of that platform");
+}
+
+absl::StatusOr<std::string> PlatformFlags::Resolve() const {
+  if (!platform.empty()) {
+    if (!architecture.empty() || !os.empty()) {
+      return absl::InvalidArgumentError("--platform and --arch or --os exclude each other");
+    }
+    return platform;
+  }
+  if (architecture.empty() && os.empty()) return std::string();
+  return absl::StrCat(os.empty() ? "linux" : os, "/",
+                      architecture.empty() ? HostArchitecture() : architecture);
+}
+
+void FetchFlags::Declare(OptionParser& parser) {
+  if (absl::StatusOr<ProgressMode> mode = ParseProgressMode("auto"); mode.ok()) progress = *mode;
+  parser.Value("--scheme", "auto|http|https",
+               [this](const std::string& value) -> absl::Status {
+                 if (value != "auto" && value != "http" && value != "https") {
+                   return absl::InvalidArgumentError(
+                       absl::StrCat("'", value, "' is none of auto, http, https"));
+                 }
+                 scheme = value;
+                 return absl::OkStatus();
+               },
+               "How to talk to the registry; auto: http on this machine and in private networks");
+  parser.Value("--progress", kProgressModes,
+               [this](const std::string& value) -> absl::Status {
+                 ASSIGN_OR_RETURN(progress, ParseProgressMode(value));
+                 return absl::OkStatus();
+               },
+               "How to show the progress of fetching an image");
+  parser.Value("--max-concurrent-downloads", "N", &max_concurrent_downloads, 1,
+               "How many layers to fetch at once (3)");
+}
+
+PullOptions FetchFlags::Resolve(std::string reference, std::string platform) const {
+  return {std::move(reference), std::move(platform), scheme, max_concurrent_downloads.value_or(0)};
+}
+
+void CreateFlags::Declare(OptionParser& parser) {
+  process.Declare(parser);
+  parser.Value("--name", "NAME", &name, "The container's id; a random one if not given");
+  parser.Flag("--rm, --remove", &auto_remove, "Delete the container when it has ended");
+  parser.Value("-c, --cpus", "N", &cpus, 1, "Virtual CPUs");
+  parser.Value("-m, --memory", "SIZE",
+               [this](const std::string& value) -> absl::Status {
+                 ASSIGN_OR_RETURN(memory_bytes, base::ParseSizeBytes(value));
+                 return absl::OkStatus();
+               },
+               "Memory, such as 512m or 2g");
+  parser.Value("--entrypoint", "PROGRAM", &entrypoint,
+               "Run this instead of the image's entrypoint; empty: none");
+  platform.Declare(parser);
+  parser.Value("--cidfile", "FILE", &cidfile, "Write the container's id to a new file");
+  fetch.Declare(parser);
+  parser.Operand("IMAGE", &image, "The image; pulled if it is not there");
+  parser.Rest("COMMAND", &arguments, "Instead of the image's command; all words behind the image");
+}
+
+absl::StatusOr<model::CreateOptions> CreateFlags::Resolve(const HostEnvironment& host) const {
+  model::CreateOptions options;
+  options.id = name;
+  options.image = image;
+  ASSIGN_OR_RETURN(options.platform, platform.Resolve());
+  ASSIGN_OR_RETURN(options.process, process.Resolve(arguments, host));
+  options.entrypoint = entrypoint;
+  options.cpus = cpus;
+  options.memory_bytes = memory_bytes;
+  options.auto_remove = auto_remove;
+  return options;
+}
+
+absl::StatusOr<std::string> CreateContainer(Client& client, const CreateFlags& flags,
+                                            const model::CreateOptions& options) {
+  base::Fd cidfile;
+  if (!flags.cidfile.empty()) {
+    // Made before the container, so that none is left behind for want of a place to write its id.
+    ASSIGN_OR_RETURN(cidfile,
+                     base::Open(flags.cidfile, O_WRONLY | O_CREAT | O_EXCL, 0644), "--cidfile");
+  }
+  absl::StatusOr<std::string> id = CreateOrPull(client, flags, options);
+  if (cidfile) {
+    if (!id.ok()) {
+      base::RemoveFile(flags.cidfile).IgnoreError();
+      return id.status();
+    }
+    absl::Status written = base::WriteAll(cidfile.get(), *id);
+    if (!written.ok()) {
+      client.Delete(*id, true).IgnoreError();
+      base::RemoveFile(flags.cidfile).IgnoreError();
+      return base::Annotate(written, "--cidfile");
+    }
+  }
+  return id;
+}
+
+}  // namespace container::cli
