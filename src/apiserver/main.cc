@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "apiserver/server.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/status.h"
 #include "base/version.h"
 
@@ -80,8 +79,6 @@ int Run(int argc, char** argv) {
   Tell(options.ready_fd,
        absl::StrCat("error: ", absl::StatusCodeToString(status.code()), " ", message));
   std::fprintf(stderr, "Error: %s\n", message.c_str());
-  spdlog::error("can't start: {}", message);
-  spdlog::default_logger()->flush();
   // Threads of what was begun may still run.
   std::_Exit(1);
 }

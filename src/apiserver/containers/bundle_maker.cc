@@ -119,17 +119,19 @@ absl::Status BundleMaker::Make(const model::ContainerConfiguration& configuratio
   return absl::OkStatus();
 }
 
-absl::Status BundleMaker::Remove(const std::string& id) {
+absl::StatusOr<std::string> BundleMaker::Remove(const std::string& id) {
   const std::string path = paths_.Bundle(id);
   const std::string gone =
       absl::StrCat(paths_.Containers(), "/", kGonePrefix, id, "-", base::RandomHex(4));
   if (::rename(path.c_str(), gone.c_str()) != 0) {
-    if (errno == ENOENT) return absl::OkStatus();
+    if (errno == ENOENT) return std::string();
     return base::ErrnoStatus(absl::StrCat("rename ", path));
   }
-  // What can't be removed now is tried again at the next start; the container is gone either way.
-  base::RemoveTree(gone).IgnoreError();
-  return absl::OkStatus();
+  return gone;
+}
+
+void BundleMaker::Dispose(const std::string& removed) {
+  if (!removed.empty()) base::RemoveTree(removed).IgnoreError();
 }
 
 absl::Status BundleMaker::Clean() {

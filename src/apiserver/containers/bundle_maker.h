@@ -29,8 +29,11 @@ class BundleMaker {
   /// ALREADY_EXISTS if there is such a bundle. `rootfs` is the EROFS file to link.
   absl::Status Make(const model::ContainerConfiguration& configuration, const std::string& rootfs);
 
-  /// Removes the bundle: at once from sight, then from disk. OK if there is none.
-  absl::Status Remove(const std::string& id);
+  /// Takes the bundle out of sight, which frees its name, and returns where it lies until Dispose;
+  /// "" if there is none.
+  absl::StatusOr<std::string> Remove(const std::string& id);
+  /// Removes what Remove returned from disk. What can't be removed is tried again by Clean.
+  static void Dispose(const std::string& removed);
 
   /// Removes half-made and half-removed bundles. Only before the first Make.
   absl::Status Clean();

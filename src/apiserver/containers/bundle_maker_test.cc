@@ -70,8 +70,11 @@ TEST_F(BundleMakerTest, WhatACrashLeftIsCleaned) {
   EXPECT_TRUE(std::filesystem::exists(paths_.Bundle("kept")));
   EXPECT_FALSE(std::filesystem::exists(paths_.Containers() + "/.new-a"));
   EXPECT_FALSE(std::filesystem::exists(paths_.Containers() + "/.gone-b-1234"));
-  ASSERT_TRUE(maker_.Remove("kept").ok());
-  ASSERT_TRUE(maker_.Remove("kept").ok());
+  const std::string removed = maker_.Remove("kept").value();
+  EXPECT_FALSE(std::filesystem::exists(paths_.Bundle("kept")));
+  EXPECT_TRUE(std::filesystem::exists(removed));
+  BundleMaker::Dispose(removed);
+  EXPECT_EQ(maker_.Remove("kept").value(), "");
   EXPECT_TRUE(std::filesystem::is_empty(paths_.Containers()));
 }
 

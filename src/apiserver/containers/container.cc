@@ -467,12 +467,17 @@ absl::Status Container::DoDelete(bool force) {
     }
   }
   RETURN_IF_ERROR(Change(Event::kDelete));
-  absl::Status removed = context_.bundles.Remove(id());
-  if (removed.ok()) removed = context_.store.Remove(id());
+  auto removed = context_.bundles.Remove(id());
   if (!removed.ok()) {
     Change(Event::kDeleteFailed).IgnoreError();
-    return base::Annotate(removed, absl::StrCat("delete container ", id()));
+    return base::Annotate(removed.status(), absl::StrCat("delete container ", id()));
   }
+  // The rest can't bring the container back: a row without a bundle is dropped at the next start,
+  // and nobody need wait for the disk.
+  if (absl::Status row = context_.store.Remove(id()); !row.ok()) {
+    spdlog::error("can't remove the row id={} error=\"{}\"", id(), std::string(row.message()));
+  }
+  context_.pool.Post([path = *std::move(removed)] { BundleMaker::Dispose(path); });
   RETURN_IF_ERROR(Change(Event::kDeleted));
   spdlog::info("deleted id={}", id());
   context_.on_gone(id(), LastExit());
@@ -484,7 +489,10 @@ absl::StatusOr<std::shared_ptr<RuntimeClient>> Container::RunningClient() const 
   if ((row_.state == State::kRunning || row_.state == State::kStopping) && client_ != nullptr) {
     return client_;
   }
-  return absl::FailedPreconditionError(absl::StrCat("container ", id(), " is not running"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("container ", id(), " is not running",
+                   row_.state == State::kStopped && !row_.error.empty() ? ": " : "",
+                   row_.state == State::kStopped ? row_.error : ""));
 }
 
 // --- After a restart of the apiserver ---------------------------------------------------------

@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -138,7 +139,7 @@ absl::Status ContainerManager::Build(const std::string& id, const model::CreateO
   row.configuration_json = configuration.ToJson();
   row.state = *Next(State::kCreating, Event::kBundleMade);
   if (absl::Status put = store_.Put(row); !put.ok()) {
-    bundles_.Remove(id).IgnoreError();
+    if (auto removed = bundles_.Remove(id); removed.ok()) BundleMaker::Dispose(*removed);
     return put;
   }
   Add(std::move(configuration), row);
@@ -278,6 +279,7 @@ absl::Status ContainerManager::AdoptFolders(std::vector<std::string>& warnings) 
   if (error) {
     return base::ErrnoStatus(error.value(), absl::StrCat("read ", options_.paths.Containers()));
   }
+  std::vector<std::string> found;
   for (const std::string& name : names) {
     {
       std::lock_guard lock(mutex_);
@@ -301,9 +303,12 @@ absl::Status ContainerManager::AdoptFolders(std::vector<std::string>& warnings) 
                      ::access(bundle.Helper().c_str(), F_OK) == 0;
     row.state = ran ? State::kStarting : State::kCreated;
     RETURN_IF_ERROR(store_.Put(row));
-    warnings.push_back(
-        absl::StrCat("Container ", name, " was not in the database: it was found by its folder."));
+    found.push_back(name);
     Add(*std::move(configuration), row);
+  }
+  if (!found.empty()) {
+    warnings.push_back(absl::StrCat("Containers that were not in the database were found by their "
+                                    "folders: ", absl::StrJoin(found, ", "), "."));
   }
   return absl::OkStatus();
 }

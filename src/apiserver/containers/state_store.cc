@@ -156,8 +156,7 @@ absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(const std::string& 
     }
   }
   warnings.push_back(absl::StrCat("The database of containers could not be read (", why,
-                                  "): it was moved to ", kept,
-                                  ", and the containers were found again by their bundles."));
+                                  "): it was moved to ", kept, "."));
   return TryOpen(path);
 }
 
