@@ -314,7 +314,11 @@ int Attachment::Run() {
       // Whoever read this program's output has gone: the process is told as a process of this host
       // would be, and has a moment to end.
       broken_deadline = Clock::now() + kBrokenOutputGrace;
-      if (running_ && !ended_) Forward(SIGPIPE);
+      if (!running_) {
+        pending_.push_back(SIGPIPE);
+      } else if (!ended_) {
+        Forward(SIGPIPE);
+      }
     }
     if (ended_ && broken_deadline) EndBy(SIGPIPE);
     if (polls[2].revents != 0) return Conclude();

@@ -22,6 +22,7 @@ constexpr size_t kBufferBytes = 256 << 10;
 /// How long a stream without data is waited for once the process has ended: its output is in the
 /// socket by then, so this bounds only a stream that a background process holds open.
 constexpr int kIdleAfterEndMs = 200;
+constexpr int kSigpipeHeadStartMs = 300;
 
 void Raise(const base::Fd& event) {
   const uint64_t one = 1;
@@ -222,6 +223,9 @@ void StdioSession::PumpOutput(base::Fd listener, std::string path, int target) {
     if (error == 0) continue;
     if (error == EPIPE) {
       Raise(broken_output_);
+      // SIGPIPE goes to the process first: as on one host, it should end before it sees an error.
+      pollfd stop{stop_output_.get(), POLLIN, 0};
+      ::poll(&stop, 1, kSigpipeHeadStartMs);
     } else if (error > 0) {
       int none = 0;
       write_error_.compare_exchange_strong(none, error);

@@ -117,8 +117,10 @@ std::string Progress::Bar(const Task& task, size_t width) const {
   std::string bar(filled, '=');
   if (filled < kBarWidth) bar += '>';
   bar.resize(kBarWidth, ' ');
-  std::string line = Cut(event.description, 40);
-  line.append(40 - std::min<size_t>(40, DisplayWidth(line)), ' ');
+  // Brackets, spaces and "1023.9 MiB of 1023.9 MiB" take 28 columns beside the bar.
+  const size_t room = width < kBarWidth + 38 ? 10 : std::min<size_t>(width - kBarWidth - 28, 60);
+  std::string line = Cut(event.description, room);
+  line.append(room - std::min(room, DisplayWidth(line)), ' ');
   absl::StrAppend(&line, " [", bar, "] ", Amounts(event));
   line = Cut(line, width);
   if (mode_ != ProgressMode::kColor) return line;
