@@ -57,6 +57,9 @@ absl::Status MakeExt4(const std::string& path) {
         "mke2fs is missing, which makes containers' writable layers: install e2fsprogs");
   }
   RETURN_IF_ERROR(result.status());
+  if (absl::StrContains(result->standard_error, "No space left")) {
+    return absl::ResourceExhaustedError("the disk is full: free some space");
+  }
   if (result->end.ShellStatus() != 0) {
     return absl::InternalError(absl::StrCat("mke2fs ", result->end.ToString(), ": ",
                                             absl::StripSuffix(result->standard_error, "\n")));

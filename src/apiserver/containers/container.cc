@@ -530,7 +530,9 @@ void Container::DoRecover() {
     started = row_.state != State::kStarting;
   }
   const bool has_exit = ::access(bundle().Exit().c_str(), F_OK) == 0;
-  if (started || has_exit) {
+  // A helper that was ended here, because nobody would have started its process, has left one, too.
+  const bool ended_here = absl::IsFailedPrecondition(adopted);
+  if (started || (has_exit && !ended_here)) {
     if (!started) Change(Event::kStarted).IgnoreError();
     TakeExit();
     Change(Event::kEnded).IgnoreError();

@@ -74,14 +74,16 @@ VirtualMachines::VirtualMachines(base::Paths paths, const model::SystemConfig& c
       queue_(pool) {}
 
 void VirtualMachines::Prepare(bool install_kernel) {
-  queue_.Post([this, install_kernel] {
-    if (install_kernel) {
-      if (absl::Status installed = kernels_.InstallRecommendedIfNeeded(); !installed.ok()) {
-        spdlog::warn("no kernel was installed reason=\"{}\"", std::string(installed.message()));
-      }
-    }
-    Decide();
-  });
+  install_kernel_ = install_kernel;
+  InstallKernel();
+  queue_.Post([this] { Decide(); });
+}
+
+void VirtualMachines::InstallKernel() {
+  if (!install_kernel_) return;
+  if (absl::Status installed = kernels_.InstallRecommendedIfNeeded(); !installed.ok()) {
+    spdlog::warn("no kernel was installed reason=\"{}\"", std::string(installed.message()));
+  }
 }
 
 void VirtualMachines::KernelChanged() {
@@ -122,11 +124,15 @@ absl::StatusOr<std::string> VirtualMachines::QemuVersion(const std::string& prog
 absl::StatusOr<model::RuntimeConfiguration> VirtualMachines::RuntimeConfiguration() {
   model::RuntimeConfiguration runtime;
   ASSIGN_OR_RETURN(runtime.qemu_program, FindQemu());
-  // May wait for the kernel's installation, which precedes the verdict.
-  auto accelerator = accelerator_.Get(kDecisionTimeout);
   runtime.kernel_path = kernels_.DefaultPath();
+  if (runtime.kernel_path.empty()) {
+    // What kept it from being installed at start-up, such as a full disk, may be over.
+    InstallKernel();
+    runtime.kernel_path = kernels_.DefaultPath();
+  }
   if (runtime.kernel_path.empty()) return absl::FailedPreconditionError(kNoKernel);
-  if (!accelerator.ok() && accelerator_.Now().accelerator.empty()) {
+  auto accelerator = accelerator_.Get(kDecisionTimeout);
+  if (absl::IsFailedPrecondition(accelerator.status())) {
     // Deferred for want of something that is there by now.
     Decide();
     accelerator = accelerator_.Get(kDecisionTimeout);

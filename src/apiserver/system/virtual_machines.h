@@ -1,8 +1,8 @@
 // What a VM that starts now is made of: kernel, initramfs, QEMU, accelerator; each with a clear error
 // where it is missing.
 //
-// Start-up work (installing the recommended kernel, asking QEMU for its version, probing KVM) runs in
-// the background; RuntimeConfiguration() waits for it. Thread-safe.
+// Asking QEMU for its version and probing KVM runs in the background from start-up;
+// RuntimeConfiguration() waits for it. Thread-safe but for Prepare.
 #pragma once
 
 #include <memory>
@@ -23,7 +23,7 @@ class VirtualMachines {
  public:
   VirtualMachines(base::Paths paths, const model::SystemConfig& config, TaskPool& pool);
 
-  /// Begins the background work.
+  /// Installs the recommended kernel, if wanted and needed, and begins the background work. First.
   void Prepare(bool install_kernel);
   /// The default kernel has changed.
   void KernelChanged();
@@ -44,6 +44,7 @@ class VirtualMachines {
   Info info();
 
  private:
+  void InstallKernel();
   void Decide();
   absl::StatusOr<std::string> QemuVersion(const std::string& program);
 
@@ -51,6 +52,7 @@ class VirtualMachines {
   Kernels kernels_;
   Accelerator accelerator_;
   SerialQueue queue_;
+  bool install_kernel_ = false;
   std::mutex mutex_;
   // Remembered by what they were found for.
   std::string qemu_key_;
