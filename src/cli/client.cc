@@ -76,10 +76,13 @@ struct Client::Stubs {
                                 static_cast<int>(status.error_code()), status.error_message()));
     }
     absl::Status result = base::FromGrpc(status);
-    if (result.code() == absl::StatusCode::kUnavailable &&
-        (result.message().empty() || absl::StrContains(result.message(), "Socket closed") ||
+    // Nobody here cancels a call that is finished: it was a server that shut down.
+    const bool cancelled = result.code() == absl::StatusCode::kCancelled;
+    if (cancelled ||
+        (result.code() == absl::StatusCode::kUnavailable &&
+         (result.message().empty() || absl::StrContains(result.message(), "Socket closed") ||
          absl::StrContains(result.message(), "failed to connect") ||
-         absl::StrContains(result.message(), "Connection reset"))) {
+         absl::StrContains(result.message(), "Connection reset")))) {
       // gRPC's own words for a server that went away.
       return WithHint(absl::UnavailableError("container-apiserver ended during the call"),
                       "Start it again with: container system start");
