@@ -1,5 +1,5 @@
-// A server-streaming call that sends what a file holds and, if it follows, what is added to it, without
-// a thread of its own: it reads on the pool, and waits by the file watcher.
+// A server-streaming call that sends what a file holds and, if it follows, what is added to it,
+// without a thread of its own: it reads on the pool, and waits by the file watcher.
 #pragma once
 
 #include <algorithm>
@@ -138,7 +138,8 @@ class FollowStream : public grpc::ServerWriteReactor<Response> {
   static bool Watch(const std::shared_ptr<Shared>& shared) {
     bool added = false;
     for (const std::string& path : shared->source->Files()) {
-      if (std::find(shared->watched.begin(), shared->watched.end(), path) != shared->watched.end()) {
+      if (std::find(shared->watched.begin(), shared->watched.end(), path) !=
+          shared->watched.end()) {
         continue;
       }
       auto token = shared->watcher.Subscribe(path, [weak = std::weak_ptr<Shared>(shared)] {

@@ -36,7 +36,8 @@ void Tell(int ready_fd, const std::string& line) {
 
 absl::Status Start(const StartOptions& options) {
   ASSIGN_OR_RETURN(base::Paths paths, base::Paths::FromEnvironment());
-  ASSIGN_OR_RETURN(paths, paths.WithRoots(options.app_root, options.install_root, options.log_root));
+  ASSIGN_OR_RETURN(paths,
+                   paths.WithRoots(options.app_root, options.install_root, options.log_root));
   const ServerOptions server{paths, options.listen_fd, !options.disable_kernel_install};
   if (options.debug) ::setenv("CONTAINER_LOG_LEVEL", "debug", 1);
   // Taken by sigwait; threads inherit the mask.
@@ -61,14 +62,16 @@ int Run(int argc, char** argv) {
   start->add_option("--app-root", options.app_root, "Folder of all data");
   start->add_option("--install-root", options.install_root, "Folder above bin/ and libexec/");
   start->add_option("--log-root", options.log_root, "Folder of the logs");
-  start->add_option("--listen-fd", options.listen_fd, "Descriptor that listens at the socket already");
+  start->add_option("--listen-fd", options.listen_fd,
+                    "Descriptor that listens at the socket already");
   start->add_option("--ready-fd", options.ready_fd,
                     "Descriptor that gets 'ready', or 'error: CODE MESSAGE'");
   start->add_flag("--disable-kernel-install", options.disable_kernel_install,
                   "Don't install the kernel that came with the installation");
   start->add_flag("--debug", options.debug, "Log more");
-  start->footer("Stays in the foreground; 'container system start' runs it in the background.\n"
-                "Example: container-apiserver start --app-root /tmp/mine");
+  start->footer(
+      "Stays in the foreground; 'container system start' runs it in the background.\n"
+      "Example: container-apiserver start --app-root /tmp/mine");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -41,9 +41,8 @@ absl::StatusOr<base::Fd> TakeAppRoot(const base::Paths& paths) {
     std::string pid = base::ReadFile(paths.ApiserverLock(), 4096).value_or("");
     absl::StripAsciiWhitespace(&pid);
     return absl::UnavailableError(absl::StrCat(
-        "another container-apiserver (pid ", pid.empty() ? "not known" : pid,
-        ") has the app root ", paths.app_root(),
-        ": stop it with 'container system stop', or use another --app-root"));
+        "another container-apiserver (pid ", pid.empty() ? "not known" : pid, ") has the app root ",
+        paths.app_root(), ": stop it with 'container system stop', or use another --app-root"));
   }
   RETURN_IF_ERROR(lock.status());
   if (::ftruncate(lock->get(), 0) != 0) return base::ErrnoStatus(paths.ApiserverLock());
@@ -95,13 +94,12 @@ absl::Status Serve(const ServerOptions& options, const std::function<void()>& re
   machines.Prepare(options.install_kernel);
   auto images = std::make_shared<ImagesHelper>(paths, pool, *loop);
   images->Start();
-  ContainerManager manager(
-      {paths, DefaultsOf(config),
-       [images](const std::string& reference, const std::string& platform) {
-         return images->PrepareRoot(reference, platform);
-       },
-       [&machines] { return machines.RuntimeConfiguration(); }},
-      pool, *loop, *store);
+  ContainerManager manager({paths, DefaultsOf(config),
+                            [images](const std::string& reference, const std::string& platform) {
+                              return images->PrepareRoot(reference, platform);
+                            },
+                            [&machines] { return machines.RuntimeConfiguration(); }},
+                           pool, *loop, *store);
   RETURN_IF_ERROR(manager.Recover(warnings));
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);
 
@@ -114,14 +112,15 @@ absl::Status Serve(const ServerOptions& options, const std::function<void()>& re
     std::_Exit(0);
   };
   ContainersService containers_service(manager, pool, *watcher);
-  SystemService system_service({paths, manager, *images, machines, pool, *watcher, warnings, leave});
+  SystemService system_service(
+      {paths, manager, *images, machines, pool, *watcher, warnings, leave});
   Proxy proxy("container.images.v1.Images", [images](Proxy::ChannelDone done) {
     images->WithChannel(kImagesPatience, std::move(done));
   });
   ASSIGN_OR_RETURN(base::Fd listener, Listener(options));
-  ASSIGN_OR_RETURN(std::unique_ptr<base::RpcServer> server,
-                   base::RpcServer::Start(std::move(listener),
-                                          {&containers_service, &system_service}, &proxy));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<base::RpcServer> server,
+      base::RpcServer::Start(std::move(listener), {&containers_service, &system_service}, &proxy));
   spdlog::info("serving socket={}", paths.ApiserverSocket());
   ready();
 

@@ -66,7 +66,12 @@ TEST(FileWatcher, TellsEverySubscriber) {
   std::atomic<int> first = 0, second = 0;
   std::promise<void> told;
   const uint64_t one = watcher->Subscribe(path, [&] { ++first; }).value();
-  watcher->Subscribe(path, [&] { if (++second == 1) told.set_value(); }).value();
+  watcher
+      ->Subscribe(path,
+                  [&] {
+                    if (++second == 1) told.set_value();
+                  })
+      .value();
   watcher->Unsubscribe(one);
   ASSERT_TRUE(base::WriteAll(file.get(), "x").ok());
   EXPECT_EQ(told.get_future().wait_for(seconds(10)), std::future_status::ready);

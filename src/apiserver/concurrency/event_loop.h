@@ -30,8 +30,8 @@ class EventLoop {
   static absl::StatusOr<std::unique_ptr<EventLoop>> Create();
   ~EventLoop();
 
-  /// Calls back once when `fd` is readable or at its end. The descriptor stays the caller's and must
-  /// stay open until then or until Cancel. One watch a descriptor at a time.
+  /// Calls back once when `fd` is readable or at its end. The descriptor stays the caller's and
+  /// must stay open until then or until Cancel. One watch a descriptor at a time.
   Token OnReadable(int fd, Callback callback);
   Token After(std::chrono::milliseconds delay, Callback callback);
   /// The callback will not be started any more (but may be under way). Unknown tokens are ignored.

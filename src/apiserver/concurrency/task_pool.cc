@@ -41,7 +41,8 @@ void TaskPool::Work() {
     }
     if (closing_) break;
     ++idle_;
-    const bool woken = task_added_.wait_for(lock, kIdleLife, [this] { return closing_ || !tasks_.empty(); });
+    const bool woken =
+        task_added_.wait_for(lock, kIdleLife, [this] { return closing_ || !tasks_.empty(); });
     --idle_;
     if (!woken) break;
   }

@@ -38,8 +38,8 @@ class TaskPool {
   bool closing_ = false;
 };
 
-/// Runs its tasks in the order they were posted, one at a time. The pool must outlive the tasks; the
-/// queue itself may die before them.
+/// Runs its tasks in the order they were posted, one at a time. The pool must outlive the tasks;
+/// the queue itself may die before them.
 class SerialQueue {
  public:
   explicit SerialQueue(TaskPool& pool) : shared_(std::make_shared<Shared>(pool)) {}

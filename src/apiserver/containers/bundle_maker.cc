@@ -47,9 +47,9 @@ absl::Status MakeExt4(const std::string& path) {
   spec.program = FindMke2fs();
   spec.arguments = {"-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0",
                     // Nothing will be resized, and backups of superblocks cost space in each copy.
-                    "-O", "^resize_inode,sparse_super2",
-                    "-E", "assume_storage_prezeroed=1,packed_meta_blocks=1,num_backup_sb=0,"
-                          "root_owner=0:0",
+                    "-O", "^resize_inode,sparse_super2", "-E",
+                    "assume_storage_prezeroed=1,packed_meta_blocks=1,num_backup_sb=0,"
+                    "root_owner=0:0",
                     "-J", "size=16", path};
   auto result = base::RunCommand(std::move(spec), std::chrono::seconds(60));
   if (absl::IsNotFound(result.status())) {
@@ -107,8 +107,7 @@ absl::Status BundleMaker::Make(const model::ContainerConfiguration& configuratio
   if (::access(path.c_str(), F_OK) == 0) {
     return absl::AlreadyExistsError(absl::StrCat("the folder ", path, " is there already"));
   }
-  const std::string staged =
-      absl::StrCat(paths_.Containers(), "/", kNewPrefix, configuration.id);
+  const std::string staged = absl::StrCat(paths_.Containers(), "/", kNewPrefix, configuration.id);
   RETURN_IF_ERROR(base::RemoveTree(staged));
   RETURN_IF_ERROR(base::MakeDirectories(staged));
   absl::Status filled = Fill(base::Bundle{staged}, configuration, rootfs);

@@ -1,11 +1,11 @@
 // Builds containers' bundles: milliseconds and kilobytes each, whatever the image's size.
 //
-// The root file system is a hard link to the image's EROFS file. The writable layer is a sparse copy
-// of a pristine ext4 image that mke2fs(8) made once: 64 GiB to the guest, some 100 KiB on disk,
-// because all its metadata is packed at the front and its inode tables are holes that mke2fs and the
-// kernel know to be zero (assume_storage_prezeroed: no lazy initialisation in the guest either). It
-// keeps a journal: a VM may be killed at any moment, and the container be started again from the
-// same file without a check; the journal's 16 MiB are a hole until they are used.
+// The root file system is a hard link to the image's EROFS file. The writable layer is a sparse
+// copy of a pristine ext4 image that mke2fs(8) made once: 64 GiB to the guest, some 100 KiB on
+// disk, because all its metadata is packed at the front and its inode tables are holes that mke2fs
+// and the kernel know to be zero (assume_storage_prezeroed: no lazy initialisation in the guest
+// either). It keeps a journal: a VM may be killed at any moment, and the container be started again
+// from the same file without a check; the journal's 16 MiB are a hole until they are used.
 //
 // A bundle is built under a name that no container can have and renamed when it is whole; so is it
 // removed. Clean() takes away what a crash left between.

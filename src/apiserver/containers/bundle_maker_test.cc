@@ -24,7 +24,8 @@ class BundleMakerTest : public testing::Test {
   }
 
   base::TemporaryDirectory folder_ = base::TemporaryDirectory::Create().value();
-  base::Paths paths_ = base::Paths::Create(folder_.path(), "/usr", "/tmp/r", folder_.path()).value();
+  base::Paths paths_ =
+      base::Paths::Create(folder_.path(), "/usr", "/tmp/r", folder_.path()).value();
   std::string rootfs_ = folder_.path() + "/image.erofs";
   BundleMaker maker_{paths_};
 };

@@ -38,7 +38,10 @@ std::string DateOf(int64_t ns) {
 
 Container::Container(ContainerContext& context, model::ContainerConfiguration configuration,
                      const ContainerRow& row)
-    : context_(context), configuration_(std::move(configuration)), queue_(context.pool), row_(row) {}
+    : context_(context),
+      configuration_(std::move(configuration)),
+      queue_(context.pool),
+      row_(row) {}
 
 State Container::state() const {
   std::lock_guard lock(mutex_);
@@ -99,13 +102,13 @@ void Container::Persist() {
 // --- Starting ---------------------------------------------------------------------------------
 
 void Container::Start(StartParameters parameters, StartDone done) {
-  queue_.Post([self = shared_from_this(), parameters = std::move(parameters),
-               done = std::move(done)] {
-    auto result = self->DoStart(parameters);
-    done(std::move(result));
-    // Only now: a client that is told of the failure may ask for the container.
-    self->RemoveIfWanted();
-  });
+  queue_.Post(
+      [self = shared_from_this(), parameters = std::move(parameters), done = std::move(done)] {
+        auto result = self->DoStart(parameters);
+        done(std::move(result));
+        // Only now: a client that is told of the failure may ask for the container.
+        self->RemoveIfWanted();
+      });
 }
 
 absl::StatusOr<runtime::v1::StartProcessResponse> Container::DoStart(
@@ -163,11 +166,11 @@ absl::Status Container::LaunchHelper(const model::RuntimeConfiguration& runtime)
   std::vector<std::string> arguments = plugin.default_arguments;
   if (arguments.empty()) arguments = {"start"};
   arguments.insert(arguments.end(), {"--bundle", files.path});
-  ASSIGN_OR_RETURN(
-      std::shared_ptr<HelperProcess> helper,
-      HelperProcess::Launch(plugin.program, std::move(arguments), context_.paths.RuntimeSocket(id()),
-                            context_.paths.LogFile(plugin.name)),
-      absl::StrCat("launch ", plugin.name));
+  ASSIGN_OR_RETURN(std::shared_ptr<HelperProcess> helper,
+                   HelperProcess::Launch(plugin.program, std::move(arguments),
+                                         context_.paths.RuntimeSocket(id()),
+                                         context_.paths.LogFile(plugin.name)),
+                   absl::StrCat("launch ", plugin.name));
   {
     std::lock_guard lock(mutex_);
     helper_ = helper;
@@ -192,8 +195,9 @@ absl::StatusOr<runtime::v1::StartProcessResponse> Container::StartFirstProcess(
   {
     std::lock_guard lock(mutex_);
     if (abort_start_) return absl::CancelledError("the start was given up");
-    cancel_start_ = client_->StartProcess(
-        request, kStartTimeout, [&promise](auto response) { promise.set_value(std::move(response)); });
+    cancel_start_ = client_->StartProcess(request, kStartTimeout, [&promise](auto response) {
+      promise.set_value(std::move(response));
+    });
   }
   auto response = future.get();
   std::lock_guard lock(mutex_);
@@ -301,7 +305,8 @@ void Container::TakeExit() {
   } else {
     row_.exit_code = kExitKilled;
     row_.finished_ns = NowNs();
-    row_.error = "The runtime helper died, and the container's VM with it; see 'container system logs'.";
+    row_.error =
+        "The runtime helper died, and the container's VM with it; see 'container system logs'.";
   }
   helper_ = nullptr;
   client_ = nullptr;
@@ -462,8 +467,9 @@ absl::Status Container::DoDelete(bool force) {
       return absl::NotFoundError(absl::StrCat("there is no container ", id()));
     }
     if (row_.state == State::kRunning || row_.state == State::kStopping) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "container ", id(), " is ", Name(row_.state), ": stop it first, or delete it with --force"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("container ", id(), " is ", Name(row_.state),
+                       ": stop it first, or delete it with --force"));
     }
   }
   RETURN_IF_ERROR(Change(Event::kDelete));

@@ -1,15 +1,16 @@
 // One container: its state, its queue, its runtime helper while it has one, and who waits for it.
 //
-// Every change of state is an entry of the table in transitions.h and happens in the container's own
-// queue, so that slow work (a boot, a copy) holds up nothing but its own container. The helper's end
-// is watched by its pidfd and is the one source of "it has ended": stopping asks the helper to end
-// and then waits for exactly that, with a deadline after which the helper is killed, and its VM with
-// it.
+// Every change of state is an entry of the table in transitions.h and happens in the container's
+// own queue, so that slow work (a boot, a copy) holds up nothing but its own container. The
+// helper's end is watched by its pidfd and is the one source of "it has ended": stopping asks the
+// helper to end and then waits for exactly that, with a deadline after which the helper is killed,
+// and its VM with it.
 //
 // Lifetime: shared. The manager drops it when it is deleted; queue tasks and watches hold it until
 // they have run. All that ContainerContext refers to outlives every container.
 //
-// Thread-safe. Callbacks run in the queue or at once in the caller, never under a lock, exactly once.
+// Thread-safe. Callbacks run in the queue or at once in the caller, never under a lock, exactly
+// once.
 #pragma once
 
 #include <cstdint>

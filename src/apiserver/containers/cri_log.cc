@@ -145,7 +145,8 @@ absl::StatusOr<std::optional<LogChunk>> LogReader::Next() {
       chunk = LogChunk{std::move(ahead_->text), ahead_->standard_error, ahead_->time_ns};
       ahead_.reset();
       if (chunk->data.size() > kMostLogBytes) {
-        ahead_ = LogRecord{chunk->time_ns, chunk->standard_error, chunk->data.substr(kMostLogBytes)};
+        ahead_ =
+            LogRecord{chunk->time_ns, chunk->standard_error, chunk->data.substr(kMostLogBytes)};
         chunk->data.resize(kMostLogBytes);
         return chunk;
       }

@@ -4,7 +4,8 @@
 //
 // where F ends a line of the program's and P is a part of one. Source: the Kubernetes CRI's
 // "kubelet-cri-logging" design. A line that is not in the format is passed on as it is, so that
-// nothing a container said is lost. A last line without its newline is still being written and waits.
+// nothing a container said is lost. A last line without its newline is still being written and
+// waits.
 //
 // Not thread-safe. Errors: NOT_FOUND (no such file), those of read(2).
 #pragma once

@@ -9,7 +9,8 @@
 namespace container::apiserver {
 namespace {
 
-std::string Line(int second, absl::string_view stream, absl::string_view tag, absl::string_view text) {
+std::string Line(int second, absl::string_view stream, absl::string_view tag,
+                 absl::string_view text) {
   return absl::StrCat("2026-01-31T12:00:0", second, ".5Z ", stream, " ", tag, " ", text, "\n");
 }
 

@@ -16,8 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr char kDefaultPath[] =
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 template <typename T>
 void Read(const Json& json, const char* key, T& target) {
@@ -29,9 +28,8 @@ void Read(const Json& json, const char* key, T& target) {
 absl::string_view KeyOf(absl::string_view entry) { return entry.substr(0, entry.find('=')); }
 
 absl::Status ValidateUser(absl::string_view user) {
-  const bool printable = std::all_of(user.begin(), user.end(), [](unsigned char c) {
-    return c > ' ' && c != 0x7f && c != '/';
-  });
+  const bool printable = std::all_of(
+      user.begin(), user.end(), [](unsigned char c) { return c > ' ' && c != 0x7f && c != '/'; });
   if (user.size() <= 256 && printable && std::count(user.begin(), user.end(), ':') <= 1) {
     return absl::OkStatus();
   }
@@ -45,7 +43,8 @@ absl::Status ValidateProcess(const model::ProcessOptions& process) {
   }
   for (const std::string& argument : process.arguments) {
     if (argument.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError("an argument holds a NUL character, which no program can get");
+      return absl::InvalidArgumentError(
+          "an argument holds a NUL character, which no program can get");
     }
   }
   if (process.user.has_value()) RETURN_IF_ERROR(ValidateUser(*process.user));
@@ -75,8 +74,8 @@ absl::StatusOr<ImageConfig> ParseImageConfig(absl::string_view config_json) {
     Read(*config, "StopSignal", image.stop_signal);
     Read(*config, "Labels", image.labels);
   } catch (const Json::exception& error) {
-    return absl::DataLossError(absl::StrCat("the image's configuration can't be read: ",
-                                            error.what()));
+    return absl::DataLossError(
+        absl::StrCat("the image's configuration can't be read: ", error.what()));
   }
   return image;
 }
@@ -123,7 +122,8 @@ absl::StatusOr<model::ContainerConfiguration> MakeConfiguration(const std::strin
   std::vector<std::string> command;
   if (options.entrypoint.has_value()) {
     if (!options.entrypoint->empty()) command.push_back(*options.entrypoint);
-    command.insert(command.end(), options.process.arguments.begin(), options.process.arguments.end());
+    command.insert(command.end(), options.process.arguments.begin(),
+                   options.process.arguments.end());
   } else {
     command = image.entrypoint;
     const auto& words =
@@ -131,9 +131,9 @@ absl::StatusOr<model::ContainerConfiguration> MakeConfiguration(const std::strin
     command.insert(command.end(), words.begin(), words.end());
   }
   if (command.empty() || command[0].empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "no command: the image ", options.image,
-        " names none, so write the program to run behind the image's name"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("no command: the image ", options.image,
+                     " names none, so write the program to run behind the image's name"));
   }
 
   model::ContainerConfiguration configuration;

@@ -73,7 +73,8 @@ TEST(ImageDefaults, AnEntrypointDropsTheImagesCommand) {
 }
 
 TEST(ImageDefaults, AnEmptyImageConfigurationIsFine) {
-  for (const char* text : {R"({})", R"({"config":null})", R"({"config":{"Env":null,"Cmd":null}})"}) {
+  for (const char* text :
+       {R"({})", R"({"config":null})", R"({"config":{"Env":null,"Cmd":null}})"}) {
     auto parsed = ParseImageConfig(text);
     ASSERT_TRUE(parsed.ok()) << text;
     EXPECT_TRUE(parsed->command.empty());

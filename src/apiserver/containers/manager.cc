@@ -66,7 +66,8 @@ absl::StatusOr<model::Descriptor> ParseDescriptor(const std::string& text) {
     return model::Descriptor{json.value("mediaType", ""), json.value("digest", ""),
                              json.value("size", int64_t{0})};
   } catch (const nlohmann::json::exception& error) {
-    return absl::DataLossError(absl::StrCat("the image's descriptor can't be read: ", error.what()));
+    return absl::DataLossError(
+        absl::StrCat("the image's descriptor can't be read: ", error.what()));
   }
 }
 
@@ -108,10 +109,9 @@ absl::StatusOr<std::string> ContainerManager::DoCreate(const std::string& option
     std::lock_guard lock(mutex_);
     if (closing_) return absl::UnavailableError("the system is stopping");
     if (containers_.contains(id) || !creating_.insert(id).second) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("a container named ", id,
-                       " exists already: choose another name, or delete it with 'container delete ",
-                       id, "'"));
+      return absl::AlreadyExistsError(absl::StrCat(
+          "a container named ", id,
+          " exists already: choose another name, or delete it with 'container delete ", id, "'"));
     }
   }
   absl::Cleanup release = [this, &id] {
@@ -165,9 +165,8 @@ void ContainerManager::Gone(const std::string& id, std::optional<Exit> exit) {
     dropped = std::move(found->second);
     containers_.erase(found);
   }
-  std::erase_if(gone_, [&](const GoneExit& gone) {
-    return gone.id == id || now - gone.when > kGoneLife;
-  });
+  std::erase_if(gone_,
+                [&](const GoneExit& gone) { return gone.id == id || now - gone.when > kGoneLife; });
   if (exit.has_value()) gone_.push_back({id, *exit, now});
   if (gone_.size() > kMostGone) gone_.pop_front();
 }
@@ -265,7 +264,8 @@ absl::Status ContainerManager::Recover(std::vector<std::string>& warnings) {
     container->Recover([latch] { latch->CountDown(); });
   }
   if (!latch->WaitFor(std::chrono::seconds(20))) {
-    warnings.push_back("Some containers' runtime helpers don't answer; they are still being asked.");
+    warnings.push_back(
+        "Some containers' runtime helpers don't answer; they are still being asked.");
   }
   return absl::OkStatus();
 }
@@ -289,26 +289,29 @@ absl::Status ContainerManager::AdoptFolders(std::vector<std::string>& warnings) 
     auto text = base::ReadFile(bundle.Configuration());
     auto configuration = text.ok() ? model::ContainerConfiguration::FromJson(*text)
                                    : absl::StatusOr<model::ContainerConfiguration>(text.status());
-    if (!configuration.ok() || configuration->id != name || !model::ValidateContainerId(name).ok()) {
+    if (!configuration.ok() || configuration->id != name ||
+        !model::ValidateContainerId(name).ok()) {
       ASSIGN_OR_RETURN(std::string kept, SetAside(bundle.path, options_.paths.SetAside()));
-      warnings.push_back(absl::StrCat("The folder ", bundle.path, " is no container's: it was moved to ",
-                                      kept, "."));
+      warnings.push_back(absl::StrCat("The folder ", bundle.path,
+                                      " is no container's: it was moved to ", kept, "."));
       continue;
     }
     ContainerRow row;
     row.id = name;
     row.configuration_json = configuration->ToJson();
     // It may run: then its helper says so. Starting is the state that presumes nothing.
-    const bool ran = ::access(bundle.Exit().c_str(), F_OK) == 0 ||
-                     ::access(bundle.Helper().c_str(), F_OK) == 0;
+    const bool ran =
+        ::access(bundle.Exit().c_str(), F_OK) == 0 || ::access(bundle.Helper().c_str(), F_OK) == 0;
     row.state = ran ? State::kStarting : State::kCreated;
     RETURN_IF_ERROR(store_.Put(row));
     found.push_back(name);
     Add(*std::move(configuration), row);
   }
   if (!found.empty()) {
-    warnings.push_back(absl::StrCat("Containers that were not in the database were found by their "
-                                    "folders: ", absl::StrJoin(found, ", "), "."));
+    warnings.push_back(
+        absl::StrCat("Containers that were not in the database were found by their "
+                     "folders: ",
+                     absl::StrJoin(found, ", "), "."));
   }
   return absl::OkStatus();
 }

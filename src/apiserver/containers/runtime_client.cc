@@ -37,7 +37,8 @@ class GrpcRuntimeClient : public RuntimeClient {
   Cancel StartProcess(const runtime::v1::StartProcessRequest& request,
                       std::chrono::milliseconds timeout,
                       Callback<runtime::v1::StartProcessResponse> callback) override {
-    return Run(&Runtime::Stub::async_interface::StartProcess, request, timeout, std::move(callback));
+    return Run(&Runtime::Stub::async_interface::StartProcess, request, timeout,
+               std::move(callback));
   }
   Cancel WaitProcess(const std::string& process_id,
                      Callback<runtime::v1::WaitProcessResponse> callback) override {
@@ -73,15 +74,14 @@ class GrpcRuntimeClient : public RuntimeClient {
     call->stub = stub_;
     call->request = request;
     if (timeout > kNoDeadline) base::SetDeadline(call->context, timeout);
-    (stub_->async()->*method)(
-        &call->context, &call->request, &call->response,
-        [call, callback = std::move(callback)](grpc::Status status) {
-          if (!status.ok()) {
-            callback(base::FromGrpc(status));
-          } else {
-            callback(std::move(call->response));
-          }
-        });
+    (stub_->async()->*method)(&call->context, &call->request, &call->response,
+                              [call, callback = std::move(callback)](grpc::Status status) {
+                                if (!status.ok()) {
+                                  callback(base::FromGrpc(status));
+                                } else {
+                                  callback(std::move(call->response));
+                                }
+                              });
     return [weak = std::weak_ptr<Call<Request, Response>>(call)] {
       if (auto alive = weak.lock()) alive->context.TryCancel();
     };

@@ -228,28 +228,27 @@ ServerUnaryReactor* ContainersService::Wait(CallbackServerContext* context,
   if (!client.ok()) return Reply(context, client.status());
   WaitReactor* reactor = WaitReactor::Make(response);
   auto shared = Share(reactor);
-  RuntimeClient::Cancel cancel =
-      (*client)->WaitProcess(request->process_id(), [shared, container](auto waited) {
-        if (waited.ok()) {
-          shared->Resolve(Exit{waited->exit().exit_code(), waited->exit().finished_ns()});
-          return;
-        }
-        if (!absl::IsUnavailable(waited.status())) {
-          shared->Resolve(waited.status());
-          return;
-        }
-        // The helper is gone, and with the VM every process in it. Ask the container why: an ordered
-        // end kills its further processes, a failure is one of theirs, too.
-        container->Wait([shared, container, status = waited.status()](const auto&) {
-          const std::string error = container->status().error;
-          if (error.empty()) {
-            shared->Resolve(
-                Exit{kExitKilled, base::NanosecondsOf(std::chrono::system_clock::now())});
-          } else {
-            shared->Resolve(absl::UnavailableError(error));
-          }
-        });
-      });
+  RuntimeClient::Cancel cancel = (*client)->WaitProcess(request->process_id(), [shared, container](
+                                                                                   auto waited) {
+    if (waited.ok()) {
+      shared->Resolve(Exit{waited->exit().exit_code(), waited->exit().finished_ns()});
+      return;
+    }
+    if (!absl::IsUnavailable(waited.status())) {
+      shared->Resolve(waited.status());
+      return;
+    }
+    // The helper is gone, and with the VM every process in it. Ask the container why: an ordered
+    // end kills its further processes, a failure is one of theirs, too.
+    container->Wait([shared, container, status = waited.status()](const auto&) {
+      const std::string error = container->status().error;
+      if (error.empty()) {
+        shared->Resolve(Exit{kExitKilled, base::NanosecondsOf(std::chrono::system_clock::now())});
+      } else {
+        shared->Resolve(absl::UnavailableError(error));
+      }
+    });
+  });
   reactor->OnceCancelled(std::move(cancel));
   return reactor;
 }
@@ -268,8 +267,8 @@ ServerUnaryReactor* ContainersService::Signal(CallbackServerContext* context,
   signal.set_process_id(ProcessOf(**container, request->process_id()));
   signal.set_signal(request->signal());
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  (*client)->SignalProcess(
-      signal, [reactor](auto sent) { reactor->Finish(base::ToGrpc(sent.status())); });
+  (*client)->SignalProcess(signal,
+                           [reactor](auto sent) { reactor->Finish(base::ToGrpc(sent.status())); });
   return reactor;
 }
 
@@ -284,8 +283,8 @@ ServerUnaryReactor* ContainersService::Resize(CallbackServerContext* context,
   resize.set_process_id(ProcessOf(**container, request->process_id()));
   *resize.mutable_size() = request->size();
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  (*client)->ResizeTerminal(
-      resize, [reactor](auto sent) { reactor->Finish(base::ToGrpc(sent.status())); });
+  (*client)->ResizeTerminal(resize,
+                            [reactor](auto sent) { reactor->Finish(base::ToGrpc(sent.status())); });
   return reactor;
 }
 

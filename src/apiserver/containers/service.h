@@ -1,5 +1,5 @@
-// container.apiserver.v1.Containers: decodes, asks the manager, encodes. No call holds a thread while
-// it waits for a container.
+// container.apiserver.v1.Containers: decodes, asks the manager, encodes. No call holds a thread
+// while it waits for a container.
 #pragma once
 
 #include "apiserver/concurrency/event_loop.h"

@@ -32,8 +32,8 @@ constexpr const char* kMigrations[] = {
 constexpr int kSchemaVersion = std::size(kMigrations);
 
 absl::Status SqliteStatus(sqlite3* database, int result, absl::string_view what) {
-  const std::string message =
-      absl::StrCat(what, ": ", database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(result));
+  const std::string message = absl::StrCat(
+      what, ": ", database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(result));
   switch (result & 0xff) {
     case SQLITE_FULL:
       return absl::ResourceExhaustedError(absl::StrCat(message, ": free some disk space"));
@@ -64,7 +64,8 @@ class Statement {
   ~Statement() { sqlite3_finalize(statement_); }
 
   void Bind(int index, const std::string& text) {
-    sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+    sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()),
+                      SQLITE_TRANSIENT);
   }
   void Bind(int index, int64_t value) { sqlite3_bind_int64(statement_, index, value); }
   /// True while there is a row.
@@ -109,8 +110,8 @@ absl::Status Prepare(sqlite3* database) {
                      version, ", this one knows ", kSchemaVersion, "): install that version"));
   }
   for (int next = version; next < kSchemaVersion; ++next) {
-    const std::string sql = absl::StrCat("BEGIN;", kMigrations[next],
-                                         "PRAGMA user_version=", next + 1, ";COMMIT;");
+    const std::string sql =
+        absl::StrCat("BEGIN;", kMigrations[next], "PRAGMA user_version=", next + 1, ";COMMIT;");
     RETURN_IF_ERROR(Execute(database, sql.c_str()));
   }
   return absl::OkStatus();
@@ -123,8 +124,8 @@ absl::StatusOr<std::string> SetAside(const std::string& path, const std::string&
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::system_clock::now().time_since_epoch());
   const std::string target =
-      absl::StrCat(set_aside, "/", std::filesystem::path(path).filename().string(), "-", now.count(),
-                   "-", base::RandomHex(2));
+      absl::StrCat(set_aside, "/", std::filesystem::path(path).filename().string(), "-",
+                   now.count(), "-", base::RandomHex(2));
   if (::rename(path.c_str(), target.c_str()) != 0) {
     return base::ErrnoStatus(absl::StrCat("move ", path, " to ", target));
   }
@@ -133,9 +134,9 @@ absl::StatusOr<std::string> SetAside(const std::string& path, const std::string&
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::TryOpen(const std::string& path) {
   sqlite3* database = nullptr;
-  const int result = sqlite3_open_v2(
-      path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-      nullptr);
+  const int result =
+      sqlite3_open_v2(path.c_str(), &database,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<StateStore> store(new StateStore(database));
   if (result != SQLITE_OK) return SqliteStatus(database, result, absl::StrCat("open ", path));
   sqlite3_busy_timeout(database, 2000);
@@ -164,11 +165,12 @@ StateStore::~StateStore() { sqlite3_close(database_); }
 
 absl::StatusOr<std::vector<ContainerRow>> StateStore::List() {
   std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(Statement statement,
-                   Statement::Prepare(database_,
-                                      "SELECT id, configuration_json, state, started_ns, finished_ns,"
-                                      " exit_code, error, helper_pid, helper_start_ticks"
-                                      " FROM containers"));
+  ASSIGN_OR_RETURN(
+      Statement statement,
+      Statement::Prepare(database_,
+                         "SELECT id, configuration_json, state, started_ns, finished_ns,"
+                         " exit_code, error, helper_pid, helper_start_ticks"
+                         " FROM containers"));
   std::vector<ContainerRow> rows;
   for (;;) {
     ASSIGN_OR_RETURN(bool more, statement.Step());

@@ -56,7 +56,8 @@ TEST_F(StateStoreTest, ADamagedFileIsSetAside) {
   ASSERT_THAT(warnings_, SizeIs(1));
   EXPECT_THAT(warnings_[0], HasSubstr(set_aside_));
   std::vector<std::string> kept;
-  for (const auto& entry : std::filesystem::directory_iterator(set_aside_)) kept.push_back(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(set_aside_))
+    kept.push_back(entry.path());
   ASSERT_THAT(kept, SizeIs(1));
   EXPECT_EQ(base::ReadFile(kept[0]).value(), noise);
 }
@@ -65,8 +66,9 @@ TEST_F(StateStoreTest, DamageInsideIsNoticed) {
   {
     auto store = Open();
     for (int i = 0; i < 200; ++i) {
-      ASSERT_TRUE(store->Put({.id = "c" + std::to_string(i),
-                              .configuration_json = std::string(500, '{')}).ok());
+      ASSERT_TRUE(
+          store->Put({.id = "c" + std::to_string(i), .configuration_json = std::string(500, '{')})
+              .ok());
     }
   }
   std::string content = base::ReadFile(path_).value();

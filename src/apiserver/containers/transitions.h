@@ -14,9 +14,9 @@ enum class State {
   kStarting,  // its VM boots, its first process does not run yet
   kRunning,
   kStopping,
-  kStopped,   // was started, or tried to be, and does not run
+  kStopped,  // was started, or tried to be, and does not run
   kDeleting,
-  kGone,      // in memory only, until the last reference goes
+  kGone,  // in memory only, until the last reference goes
 };
 
 enum class Event {

@@ -8,7 +8,7 @@
 namespace container::apiserver {
 namespace {
 
-constexpr State kStates[] = {State::kCreating, State::kCreated,  State::kStarting, State::kRunning,
+constexpr State kStates[] = {State::kCreating, State::kCreated, State::kStarting, State::kRunning,
                              State::kStopping, State::kStopped, State::kDeleting, State::kGone};
 constexpr Event kEvents[] = {Event::kBundleMade,  Event::kCreateFailed, Event::kStart,
                              Event::kStarted,     Event::kStartFailed,  Event::kStop,

@@ -75,7 +75,8 @@ void ImagesHelper::Launch() {
   record.pid = (*helper)->identity().pid;
   record.start_ticks = (*helper)->identity().start_ticks;
   record.socket = (*helper)->socket();
-  if (absl::Status written = base::WriteFileAtomically(RecordFile(), record.ToJson()); !written.ok()) {
+  if (absl::Status written = base::WriteFileAtomically(RecordFile(), record.ToJson());
+      !written.ok()) {
     spdlog::warn("can't write {} error=\"{}\"", RecordFile(), std::string(written.message()));
   }
 }
@@ -154,9 +155,8 @@ void ImagesHelper::Fail(const absl::Status& why) {
   }
   spdlog::error("{} does not run: {}; next attempt in {} ms", kName, std::string(why.message()),
                 pause.count());
-  loop_.After(pause, [self = shared_from_this()] {
-    self->queue_.Post([self] { self->Launch(); });
-  });
+  loop_.After(pause,
+              [self = shared_from_this()] { self->queue_.Post([self] { self->Launch(); }); });
 }
 
 void ImagesHelper::Shutdown() {
@@ -224,7 +224,8 @@ absl::StatusOr<images::v1::Root> ImagesHelper::PrepareRoot(const std::string& re
     if (event.has_root()) root = event.root();
   }
   RETURN_IF_ERROR(base::FromGrpc(reader->Finish()));
-  if (root.path().empty()) return absl::InternalError("the image service named no root file system");
+  if (root.path().empty())
+    return absl::InternalError("the image service named no root file system");
   return root;
 }
 

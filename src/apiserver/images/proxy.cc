@@ -18,8 +18,8 @@ class Upstream;
 class Downstream;
 
 /// One call: its halves and what they share. The downstream half lives until Finish, which the
-/// upstream half calls when it is done; the upstream half can't be done while it is held for reads or
-/// writes, which is whenever the other half uses it.
+/// upstream half calls when it is done; the upstream half can't be done while it is held for reads
+/// or writes, which is whenever the other half uses it.
 struct Link {
   std::mutex mutex;
   Downstream* downstream = nullptr;
@@ -28,9 +28,9 @@ struct Link {
   std::shared_ptr<grpc::ClientContext> context = std::make_shared<grpc::ClientContext>();
   bool started = false;
   bool cancelled = false;
-  bool write_held = true;   // the hold on Upstream for writes
-  bool write_busy = false;  // a message is on its way upstream
-  bool reads_ended = false; // the server has sent all it will
+  bool write_held = true;    // the hold on Upstream for writes
+  bool write_busy = false;   // a message is on its way upstream
+  bool reads_ended = false;  // the server has sent all it will
 };
 
 /// The server's side of a call: we are its client.
@@ -173,29 +173,29 @@ grpc::ServerGenericBidiReactor* Proxy::CreateReactor(grpc::GenericCallbackServer
   auto link = std::make_shared<Link>();
   auto* downstream = new Downstream(link);
   link->downstream = downstream;
-  connect_([link, downstream, method = context->method(),
-            deadline = context->deadline()](auto channel) {
-    // `downstream` lives until Finish, which is called here or by the upstream half.
-    if (!channel.ok()) {
-      downstream->Finish(base::ToGrpc(channel.status()));
-      return;
-    }
-    auto* upstream = new Upstream(link, *std::move(channel));
-    {
-      std::lock_guard lock(link->mutex);
-      link->upstream = upstream;
-    }
-    upstream->Begin(method, deadline);
-    bool cancelled;
-    {
-      std::lock_guard lock(link->mutex);
-      link->started = true;
-      cancelled = link->cancelled;
-    }
-    if (cancelled) link->context->TryCancel();
-    upstream->Read();
-    downstream->ReadNext();
-  });
+  connect_(
+      [link, downstream, method = context->method(), deadline = context->deadline()](auto channel) {
+        // `downstream` lives until Finish, which is called here or by the upstream half.
+        if (!channel.ok()) {
+          downstream->Finish(base::ToGrpc(channel.status()));
+          return;
+        }
+        auto* upstream = new Upstream(link, *std::move(channel));
+        {
+          std::lock_guard lock(link->mutex);
+          link->upstream = upstream;
+        }
+        upstream->Begin(method, deadline);
+        bool cancelled;
+        {
+          std::lock_guard lock(link->mutex);
+          link->started = true;
+          cancelled = link->cancelled;
+        }
+        if (cancelled) link->context->TryCancel();
+        upstream->Read();
+        downstream->ReadNext();
+      });
   return downstream;
 }
 

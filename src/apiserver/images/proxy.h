@@ -1,6 +1,6 @@
 // Passes calls of one gRPC service on to another server, unread: messages in both directions, the
-// deadline, cancellation and the final status. One call at a time may be under way in each direction
-// of a stream, so a slow reader slows the sender and nothing piles up here.
+// deadline, cancellation and the final status. One call at a time may be under way in each
+// direction of a stream, so a slow reader slows the sender and nothing piles up here.
 #pragma once
 
 #include <functional>
@@ -23,7 +23,8 @@ class Proxy : public grpc::CallbackGenericService {
   Proxy(std::string service, Connect connect)
       : prefix_("/" + service + "/"), connect_(std::move(connect)) {}
 
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override;
 
  private:
   const std::string prefix_;

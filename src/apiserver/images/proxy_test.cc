@@ -57,7 +57,9 @@ class ProxyTest : public testing::Test {
             done(connect_);
           } else {
             // Later, and from another thread, as the real one does while its helper starts.
-            std::thread([this, done = std::move(done)] { done(base::ConnectRpc(behind_)); }).detach();
+            std::thread([this, done = std::move(done)] {
+              done(base::ConnectRpc(behind_));
+            }).detach();
           }
         }) {
     back_ = base::RpcServer::Start(base::ListenUnix(behind_).value(), {&images_}).value();

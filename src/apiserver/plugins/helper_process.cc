@@ -21,8 +21,7 @@ absl::StatusOr<std::shared_ptr<HelperProcess>> HelperProcess::Launch(
     const std::string& log_file) {
   ASSIGN_OR_RETURN(base::Fd listener, base::ListenUnix(socket));
   ASSIGN_OR_RETURN(base::Fd log, base::Open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0600));
-  const std::vector<std::string> ours = {"--socket", socket, "--listen-fd", "3",
-                                         "--log", log_file};
+  const std::vector<std::string> ours = {"--socket", socket, "--listen-fd", "3", "--log", log_file};
   arguments.insert(arguments.end(), ours.begin(), ours.end());
   base::SubprocessSpec spec;
   spec.program = program;
@@ -40,15 +39,13 @@ absl::StatusOr<std::shared_ptr<HelperProcess>> HelperProcess::Launch(
   if (!identity.ok()) identity = base::ProcessIdentity{child->pid(), 0};
   ASSIGN_OR_RETURN(base::Fd pidfd, base::Duplicate(child->pidfd()));
   child->Detach();
-  return std::shared_ptr<HelperProcess>(
-      new HelperProcess(*identity, std::move(pidfd), socket));
+  return std::shared_ptr<HelperProcess>(new HelperProcess(*identity, std::move(pidfd), socket));
 }
 
 absl::StatusOr<std::shared_ptr<HelperProcess>> HelperProcess::Adopt(
     const base::ProcessIdentity& identity, const std::string& socket) {
   ASSIGN_OR_RETURN(base::Fd pidfd, base::OpenProcess(identity));
-  return std::shared_ptr<HelperProcess>(
-      new HelperProcess(identity, std::move(pidfd), socket));
+  return std::shared_ptr<HelperProcess>(new HelperProcess(identity, std::move(pidfd), socket));
 }
 
 void HelperProcess::Signal(int signal) const {

@@ -1,4 +1,5 @@
-// A helper that runs: launched with an already listening socket, or found again by a later apiserver.
+// A helper that runs: launched with an already listening socket, or found again by a later
+// apiserver.
 //
 // A helper lives in a session of its own and survives the apiserver. While the apiserver lives, it
 // watches the helper by its pidfd and reaps it if it is its child. Dropping the object leaves the
@@ -20,8 +21,8 @@ namespace container::apiserver {
 
 class HelperProcess {
  public:
-  /// Listens at `socket` and runs `program arguments… --socket SOCKET --listen-fd 3 --log LOG`. What
-  /// it prints goes to the log, too. Callers may connect at once.
+  /// Listens at `socket` and runs `program arguments… --socket SOCKET --listen-fd 3 --log LOG`.
+  /// What it prints goes to the log, too. Callers may connect at once.
   static absl::StatusOr<std::shared_ptr<HelperProcess>> Launch(const std::string& program,
                                                                std::vector<std::string> arguments,
                                                                const std::string& socket,

@@ -23,7 +23,8 @@ absl::StatusOr<Plugin> Parse(const std::string& file, const std::string& text) {
     plugin.run_at_load = (*service)["runAtLoad"].value_or(false);
     if (const toml::array* arguments = (*service)["defaultArguments"].as_array()) {
       for (const toml::node& item : *arguments) {
-        if (auto argument = item.value<std::string>()) plugin.default_arguments.push_back(*argument);
+        if (auto argument = item.value<std::string>())
+          plugin.default_arguments.push_back(*argument);
       }
     }
     plugin.type = (*service)["type"].value_or(std::string());
@@ -47,8 +48,9 @@ absl::StatusOr<Plugin> LoadPlugin(const base::Paths& paths, const std::string& n
     plugin.name = name;
     plugin.program = absl::StrCat(folder, "/bin/", name);
     if (::access(plugin.program.c_str(), X_OK) != 0) {
-      return absl::NotFoundError(absl::StrCat("the plugin ", name, " is incomplete: ",
-                                              plugin.program, " is missing; install container again"));
+      return absl::NotFoundError(absl::StrCat("the plugin ", name,
+                                              " is incomplete: ", plugin.program,
+                                              " is missing; install container again"));
     }
     return plugin;
   }

@@ -24,8 +24,8 @@ struct Plugin {
   std::vector<std::string> default_arguments;
 };
 
-/// Looks below the app root's user-plugins first, then in the installation. NOT_FOUND if there is no
-/// such plugin or its program is missing; INVALID_ARGUMENT if its config.toml can't be read.
+/// Looks below the app root's user-plugins first, then in the installation. NOT_FOUND if there is
+/// no such plugin or its program is missing; INVALID_ARGUMENT if its config.toml can't be read.
 absl::StatusOr<Plugin> LoadPlugin(const base::Paths& paths, const std::string& name);
 
 }  // namespace container::apiserver

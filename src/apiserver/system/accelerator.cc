@@ -48,7 +48,8 @@ std::string HostBootId() {
 absl::StatusOr<AcceleratorVerdict> VerdictCache::Find(const std::string& key) const {
   for (const Json& item : ReadCache(path_)) {
     try {
-      if (item.at("key") == key) return AcceleratorVerdict{item.at("accelerator"), item.at("reason")};
+      if (item.at("key") == key)
+        return AcceleratorVerdict{item.at("accelerator"), item.at("reason")};
     } catch (const Json::exception&) {
       continue;  // Not ours to read.
     }
@@ -85,8 +86,8 @@ AcceleratorVerdict Accelerator::Find(const Inputs& inputs) const {
     const char* what_to_do = errno == EACCES
                                  ? ": add yourself to the group kvm to run VMs at full speed."
                                  : ": VMs are emulated, which is slow.";
-    return {"tcg", absl::StrCat(kvm_device_, " can't be opened (", std::strerror(errno), ")",
-                                what_to_do)};
+    return {"tcg",
+            absl::StrCat(kvm_device_, " can't be opened (", std::strerror(errno), ")", what_to_do)};
   }
   const std::string key =
       VerdictKey(inputs.kernel, inputs.initramfs, inputs.qemu_version, HostBootId());
@@ -94,8 +95,8 @@ AcceleratorVerdict Accelerator::Find(const Inputs& inputs) const {
   const absl::Status probed = probe_(inputs);
   AcceleratorVerdict verdict{"kvm", "The kernel boots under KVM."};
   if (!probed.ok()) {
-    verdict = {"tcg", absl::StrCat("KVM is there but does not work on this host (", probed.message(),
-                                   "): VMs are emulated, which is slow.")};
+    verdict = {"tcg", absl::StrCat("KVM is there but does not work on this host (",
+                                   probed.message(), "): VMs are emulated, which is slow.")};
   }
   if (absl::Status put = cache_.Put(key, verdict); !put.ok()) {
     spdlog::warn("can't keep the accelerator's verdict error=\"{}\"", std::string(put.message()));
@@ -111,8 +112,9 @@ void Accelerator::Decide(const Inputs& inputs) {
   }
   AcceleratorVerdict verdict = Find(inputs);
   if (wish_ == "kvm" && verdict.accelerator != "kvm") {
-    verdict = {"", absl::StrCat("KVM is forced by [vm] accelerator in config.toml and can't be used: ",
-                                verdict.reason)};
+    verdict = {"",
+               absl::StrCat("KVM is forced by [vm] accelerator in config.toml and can't be used: ",
+                            verdict.reason)};
   }
   spdlog::info("accelerator={} reason=\"{}\"", verdict.accelerator, verdict.reason);
   std::lock_guard lock(mutex_);
@@ -131,7 +133,8 @@ void Accelerator::Defer(const std::string& reason) {
 absl::StatusOr<std::string> Accelerator::Get(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   if (!changed_.wait_for(lock, timeout, [this] { return decided_; })) {
-    return absl::DeadlineExceededError("the probe of KVM does not end; see 'container system logs'");
+    return absl::DeadlineExceededError(
+        "the probe of KVM does not end; see 'container system logs'");
   }
   if (verdict_.accelerator.empty()) return absl::FailedPreconditionError(verdict_.reason);
   return verdict_.accelerator;

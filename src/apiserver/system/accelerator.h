@@ -1,8 +1,9 @@
 // Whether VMs run under KVM or are emulated (TCG).
 //
-// That /dev/kvm opens says little: on some hosts VMs are made and never reach user space. So the real
-// kernel is booted under KVM, with a deadline, by the runtime helper's `probe`; the verdict is kept in
-// the app root by kernel, initramfs, QEMU and boot of the host. [vm] accelerator forces either.
+// That /dev/kvm opens says little: on some hosts VMs are made and never reach user space. So the
+// real kernel is booted under KVM, with a deadline, by the runtime helper's `probe`; the verdict is
+// kept in the app root by kernel, initramfs, QEMU and boot of the host. [vm] accelerator forces
+// either.
 //
 // The probe runs in the background from start-up, and Get() waits for it. Thread-safe.
 #pragma once

@@ -37,7 +37,8 @@ class Mapping {
     if (data == MAP_FAILED) return base::ErrnoStatus(absl::StrCat("map ", path));
     return Mapping(static_cast<const char*>(data), size);
   }
-  Mapping(Mapping&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  Mapping(Mapping&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
   ~Mapping() {
     if (data_ != nullptr) ::munmap(const_cast<char*>(data_), size_);
   }

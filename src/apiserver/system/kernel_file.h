@@ -1,7 +1,8 @@
 // What a file says of itself as a guest kernel.
 //
-// QEMU's microvm boots an uncompressed x86-64 ELF kernel by its PVH entry, which an ELF note of type
-// 18 by "Xen" names (Xen's docs/misc/pvh.pandoc). A bzImage would boot, too, but costs a second.
+// QEMU's microvm boots an uncompressed x86-64 ELF kernel by its PVH entry, which an ELF note of
+// type 18 by "Xen" names (Xen's docs/misc/pvh.pandoc). A bzImage would boot, too, but costs a
+// second.
 #pragma once
 
 #include <string>

@@ -198,7 +198,8 @@ absl::StatusOr<std::string> Kernels::InstallArchive(const std::string& location,
                                                     const std::string& member,
                                                     const std::string& digest, bool force) {
   if (member.empty()) {
-    return absl::InvalidArgumentError("the kernel's path in the archive is missing: name it with --binary");
+    return absl::InvalidArgumentError(
+        "the kernel's path in the archive is missing: name it with --binary");
   }
   ASSIGN_OR_RETURN(base::TemporaryDirectory folder, base::TemporaryDirectory::Create());
   std::string archive = location;
@@ -213,8 +214,9 @@ absl::StatusOr<std::string> Kernels::InstallArchive(const std::string& location,
   const std::string file = folder.path() + "/vmlinux";
   RETURN_IF_ERROR(ExtractMember(archive, member, file));
   auto installed = Install(file, "", force);
-  return installed.ok() ? installed
-                        : base::Annotate(installed.status(), absl::StrCat(member, " of ", location));
+  return installed.ok()
+             ? installed
+             : base::Annotate(installed.status(), absl::StrCat(member, " of ", location));
 }
 
 }  // namespace container::apiserver

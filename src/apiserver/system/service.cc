@@ -95,7 +95,8 @@ void SystemService::FillStatus(v1::StatusResponse& response) {
     const State state = container->state();
     running += state == State::kRunning || state == State::kStopping;
     auto* runtime = response.add_helpers();
-    runtime->set_name(absl::StrCat(container->configuration().runtime_handler, " ", container->id()));
+    runtime->set_name(
+        absl::StrCat(container->configuration().runtime_handler, " ", container->id()));
     runtime->set_pid(pid);
     runtime->set_state("running");
   }
@@ -127,7 +128,8 @@ absl::StatusOr<std::string> SystemService::InstallKernel(const v1::SetKernelRequ
     case v1::SetKernelRequest::SOURCE_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError("no kernel is named: a binary, an archive or the recommended one");
+  return absl::InvalidArgumentError(
+      "no kernel is named: a binary, an archive or the recommended one");
 }
 
 ServerUnaryReactor* SystemService::SetKernel(CallbackServerContext* context,

@@ -46,9 +46,11 @@ absl::Status SystemLogs::ReadLines(Source& source, std::vector<Line>& lines) con
     total += size;
     source.partial.append(block.data(), size);
     size_t begin = 0;
-    for (size_t end; (end = source.partial.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    for (size_t end; (end = source.partial.find('\n', begin)) != std::string::npos;
+         begin = end + 1) {
       absl::string_view line = absl::string_view(source.partial).substr(begin, end + 1 - begin);
-      if (absl::string_view time = TimeOf(line); !time.empty()) source.last_time = std::string(time);
+      if (absl::string_view time = TimeOf(line); !time.empty())
+        source.last_time = std::string(time);
       if (source.last_time >= since_) lines.push_back({source.last_time, std::string(line)});
     }
     source.partial.erase(0, begin);

@@ -1,8 +1,8 @@
 // The logs of the apiserver and its helpers as one, by time.
 //
-// Every file in the log root is "time level program[pid] text" a line, times in UTC with milliseconds,
-// so that lines sort by their first word. A line without a time (a crash's last words) belongs to the
-// line before it. Not thread-safe.
+// Every file in the log root is "time level program[pid] text" a line, times in UTC with
+// milliseconds, so that lines sort by their first word. A line without a time (a crash's last
+// words) belongs to the line before it. Not thread-safe.
 #pragma once
 
 #include <optional>
@@ -30,8 +30,8 @@ class SystemLogs {
   struct Source {
     std::string path;
     base::Fd file;
-    std::string partial;   // of a line
-    std::string last_time; // of the line before
+    std::string partial;    // of a line
+    std::string last_time;  // of the line before
   };
   struct Line {
     std::string time;

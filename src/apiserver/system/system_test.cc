@@ -4,12 +4,12 @@
 #include <future>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "apiserver/plugins/plugin.h"
 #include "apiserver/system/accelerator.h"
 #include "apiserver/system/kernel_file.h"
 #include "apiserver/system/kernels.h"
 #include "apiserver/system/system_logs.h"
-#include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/subprocess.h"
 #include "gmock/gmock.h"
@@ -162,7 +162,8 @@ TEST_F(SystemTest, TheAcceleratorIsProbedOnceAndForced) {
 }
 
 TEST_F(SystemTest, LogsAreMergedByTime) {
-  Put("log/a.log", "2026-01-01T00:00:01.000Z I a one\n2026-01-01T00:00:03.000Z I a three\nmore of it\n");
+  Put("log/a.log",
+      "2026-01-01T00:00:01.000Z I a one\n2026-01-01T00:00:03.000Z I a three\nmore of it\n");
   Put("log/b.log", "2026-01-01T00:00:02.000Z I b two\n2026-01-01T00:00:04.000Z I b fo");
   SystemLogs all(folder_.path() + "/log", "");
   EXPECT_EQ(all.Next().value().value(),
@@ -177,7 +178,8 @@ TEST_F(SystemTest, Plugins) {
   EXPECT_EQ(LoadPlugin(paths_, "tool").status().code(), absl::StatusCode::kNotFound);
   const std::string folder = "install/libexec/container/plugins/tool";
   Put(folder + "/config.toml",
-      "abstract = 'x'\n[service]\ntype = 'core'\nloadAtBoot = true\ndefaultArguments = ['start']\n");
+      "abstract = 'x'\n[service]\ntype = 'core'\nloadAtBoot = true\ndefaultArguments = "
+      "['start']\n");
   EXPECT_THAT(std::string(LoadPlugin(paths_, "tool").status().message()), HasSubstr("incomplete"));
   const std::string program = Put(folder + "/bin/tool", "");
   ASSERT_EQ(::chmod(program.c_str(), 0700), 0);

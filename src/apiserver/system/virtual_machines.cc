@@ -24,7 +24,8 @@ constexpr char kQemu[] = "qemu-system-x86_64";
 constexpr milliseconds kProbeDeadline(4000);
 constexpr milliseconds kDecisionTimeout(30000);
 constexpr char kNoKernel[] =
-    "no guest kernel is installed: run 'container system kernel set --recommended', or build one with "
+    "no guest kernel is installed: run 'container system kernel set --recommended', or build one "
+    "with "
     "'make kernel'";
 constexpr char kNoQemu[] =
     "qemu-system-x86_64 is not installed, and every container runs in a VM: install the package "
@@ -51,9 +52,16 @@ absl::Status RunProbe(const base::Paths& paths, const Accelerator::Inputs& input
   ASSIGN_OR_RETURN(Plugin plugin, LoadPlugin(paths, "container-runtime-linux"));
   base::SubprocessSpec spec;
   spec.program = plugin.program;
-  spec.arguments = {"probe",  "--kernel",      inputs.kernel,       "--initramfs",
-                    inputs.initramfs,          "--qemu",            inputs.qemu_program,
-                    "--accelerator", "kvm",    "--timeout-ms",
+  spec.arguments = {"probe",
+                    "--kernel",
+                    inputs.kernel,
+                    "--initramfs",
+                    inputs.initramfs,
+                    "--qemu",
+                    inputs.qemu_program,
+                    "--accelerator",
+                    "kvm",
+                    "--timeout-ms",
                     absl::StrCat(kProbeDeadline.count())};
   ASSIGN_OR_RETURN(base::CommandResult result,
                    base::RunCommand(spec, kProbeDeadline + milliseconds(6000)));
@@ -141,8 +149,9 @@ absl::StatusOr<model::RuntimeConfiguration> VirtualMachines::RuntimeConfiguratio
   runtime.accelerator = *accelerator;
   runtime.initramfs_path = paths_.Initramfs();
   if (::access(runtime.initramfs_path.c_str(), R_OK) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the guest's initramfs is missing from ", runtime.initramfs_path, ": install container again"));
+    return absl::FailedPreconditionError(absl::StrCat("the guest's initramfs is missing from ",
+                                                      runtime.initramfs_path,
+                                                      ": install container again"));
   }
   return runtime;
 }
@@ -173,7 +182,8 @@ VirtualMachines::Info VirtualMachines::info() {
     kernel_version_ = kernel.ok() ? kernel->release : "";
     kernel_key_ = key;
     if (!kernel.ok()) {
-      info.warnings.push_back(absl::StrCat("The kernel can't be used: ", kernel.status().message(), "."));
+      info.warnings.push_back(
+          absl::StrCat("The kernel can't be used: ", kernel.status().message(), "."));
     }
   }
   info.kernel_version = kernel_version_;

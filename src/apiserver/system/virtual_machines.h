@@ -1,5 +1,5 @@
-// What a VM that starts now is made of: kernel, initramfs, QEMU, accelerator; each with a clear error
-// where it is missing.
+// What a VM that starts now is made of: kernel, initramfs, QEMU, accelerator; each with a clear
+// error where it is missing.
 //
 // Asking QEMU for its version and probing KVM runs in the background from start-up;
 // RuntimeConfiguration() waits for it. Thread-safe but for Prepare.
