@@ -298,7 +298,12 @@ int Attachment::Run() {
       return kOwnFailure;
     }
     if (ready <= 0) {
-      if (broken_deadline && Clock::now() >= *broken_deadline) EndBy(SIGPIPE);
+      if (broken_deadline && Clock::now() >= *broken_deadline) {
+        // A first process of a pid namespace is spared SIGPIPE; what nobody sees and nobody would
+        // clean up must not go on for ever.
+        if (plan_.abandon) plan_.abandon(*progression_->CurrentClient());
+        EndBy(SIGPIPE);
+      }
       continue;
     }
     if (polls[0].revents != 0) {
