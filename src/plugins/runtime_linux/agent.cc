@@ -84,8 +84,8 @@ class GrpcAgent final : public Agent {
     return base::FromGrpc(stub_->SignalProcess(&context, request, &response));
   }
 
-  absl::Status Resize(const std::string& container_id, const std::string& process_id,
-                      uint32_t rows, uint32_t columns, milliseconds timeout) override {
+  absl::Status Resize(const std::string& container_id, const std::string& process_id, uint32_t rows,
+                      uint32_t columns, milliseconds timeout) override {
     grpc::ClientContext context;
     base::SetDeadline(context, timeout);
     guest::ResizeTerminalRequest request;

@@ -42,9 +42,9 @@ class Agent {
 
   /// Tells the guest the time and gives it entropy; with `container`, has that made as well. The
   /// calls go out together and `sent` is called then: what follows need not wait for their answers.
-  virtual absl::StatusOr<guest::HelloResponse> Begin(
-      const guest::CreateContainerRequest* container, const std::function<void()>& sent,
-      milliseconds timeout) = 0;
+  virtual absl::StatusOr<guest::HelloResponse> Begin(const guest::CreateContainerRequest* container,
+                                                     const std::function<void()>& sent,
+                                                     milliseconds timeout) = 0;
 
   virtual std::unique_ptr<ProcessStream> RunProcess() = 0;
   virtual absl::Status Signal(const std::string& container_id, const std::string& process_id,

@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace container::runtime_linux {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process_identity.h"
@@ -24,6 +25,8 @@ constexpr milliseconds kBootTimeout(120'000);
 constexpr milliseconds kGreetTimeout(60'000);
 constexpr milliseconds kSignalTimeout(2'000);
 constexpr milliseconds kResizeTimeout(2'000);
+// How far the end of QEMU may be behind the end of the calls to its guest.
+constexpr milliseconds kDeathNews(500);
 // The rungs of the stop ladder.
 constexpr milliseconds kKillCallTimeout(1'000);
 constexpr milliseconds kKillWait(2'000);
@@ -38,7 +41,7 @@ constexpr milliseconds kSlowClientWait(10'000);
 // How long the helper stays for a call that asks how it ended.
 constexpr milliseconds kLinger(2'000);
 
-constexpr int kExitVmDied = 137;    // as if the process had got SIGKILL, which it has
+constexpr int kExitVmDied = 137;      // as if the process had got SIGKILL, which it has
 constexpr int kExitNotStarted = 125;  // ours: there was no process
 constexpr size_t kMaxFurtherProcesses = 1024;
 constexpr size_t kMaxHostnameBytes = 64;
@@ -61,9 +64,9 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Open(Options options) {
   ASSIGN_OR_RETURN(text, base::ReadFile(bundle.Runtime()));
   ASSIGN_OR_RETURN(auto runtime, model::RuntimeConfiguration::FromJson(text), bundle.Runtime());
   ASSIGN_OR_RETURN(ProcessLog log, ProcessLog::Open(bundle.Log()));
-  return std::unique_ptr<Container>(
-      new Container(std::move(options), *std::move(lock), std::move(configuration),
-                    std::move(runtime), std::move(log)));
+  return std::unique_ptr<Container>(new Container(std::move(options), *std::move(lock),
+                                                  std::move(configuration), std::move(runtime),
+                                                  std::move(log)));
 }
 
 Container::~Container() {
@@ -76,6 +79,7 @@ Container::~Container() {
 
 absl::Status Container::Boot() {
   absl::Status launched = LaunchVm();
+  spdlog::debug("container={} launched QEMU", id());
   // The guest needs hundreds of milliseconds: the bundle's files are written meanwhile.
   RETURN_IF_ERROR(base::RemoveFile(options_.bundle.Exit()), "open a new run");
   RETURN_IF_ERROR(WriteHelperRecord(""));
@@ -143,6 +147,7 @@ void Container::TalkToGuest() {
 
 absl::Status Container::GreetGuest() {
   RETURN_IF_ERROR(vm_->WaitForAgent(kBootTimeout), "boot the VM");
+  spdlog::debug("container={} the guest has opened the agent's port", id());
   guest::CreateContainerRequest request;
   request.set_container_id(id());
   request.set_hostname(configuration_.hostname.empty() ? id().substr(0, kMaxHostnameBytes)
@@ -180,7 +185,7 @@ absl::Status Container::WaitForGuest() {
 /// The error of a call that failed because the VM has, with what is known about that.
 absl::Status Container::StartFailure(absl::Status status) {
   // A VM that dies breaks its calls first: give the news of its death a moment.
-  if (absl::IsUnavailable(status) && vm_ != nullptr) vm_->WaitForEnd(milliseconds(500));
+  if (absl::IsUnavailable(status) && vm_ != nullptr) vm_->WaitForEnd(kDeathNews);
   std::unique_lock lock(mutex_);
   if (!failed_ && !vm_ended_) return status;
   if (vm_ended_ && !failed_) {
@@ -253,8 +258,8 @@ absl::StatusOr<v1::StartProcessResponse> Container::StartProcess(
     if (!first && further_.size() >= kMaxFurtherProcesses) {
       return absl::ResourceExhaustedError("too many processes");
     }
-    const bool fresh =
-        first ? !std::exchange(first_requested_, true) : further_.emplace(process_id, nullptr).second;
+    const bool fresh = first ? !std::exchange(first_requested_, true)
+                             : further_.emplace(process_id, nullptr).second;
     if (!fresh) return absl::AlreadyExistsError(absl::StrCat("process '", process_id, "' exists"));
   }
 
@@ -300,6 +305,7 @@ absl::StatusOr<v1::StartProcessResponse> Container::StartProcess(
 
   absl::StatusOr<v1::StartProcessResponse> response = start();
   const bool started = response.ok() && !response->has_exec_failure();
+  spdlog::debug("container={} process={} started={}", id(), process_id, started);
   if (!first) {
     if (!started) {
       std::lock_guard lock(mutex_);
@@ -357,8 +363,9 @@ void Container::RecordExit(int exit_code, int64_t finished_ns, const std::string
     spdlog::error("container={} can't write exit.json error=\"{}\"", id(),
                   std::string(written.message()));
   }
-  spdlog::info("container={} has ended exit_code={}{}", id(), exit_code,
-               error.empty() ? "" : " error=\"" + error + "\"");
+  spdlog::info(
+      "container={} has ended exit_code={}{}", id(), exit_code,
+      error.empty() ? "" : " error=\"" + absl::StrReplaceAll(error, {{"\n", " | "}}) + "\"");
   std::lock_guard lock(mutex_);
   exit_ = record;
   changed_.notify_all();
@@ -407,7 +414,8 @@ absl::Status Container::SignalProcess(const std::string& process_id, int signal)
     if (process_id == id() ? !first_requested_ : !further_.contains(process_id)) {
       return absl::NotFoundError(absl::StrCat("no process '", process_id, "' in container ", id()));
     }
-    if (Ending()) return absl::FailedPreconditionError(absl::StrCat("container ", id(), " is ending"));
+    if (Ending())
+      return absl::FailedPreconditionError(absl::StrCat("container ", id(), " is ending"));
     if (!guest_up_) return absl::FailedPreconditionError("the VM is booting");
   }
   return agent_->Signal(id(), process_id, signal, kSignalTimeout);
@@ -453,6 +461,8 @@ void Container::Run() {
   changed_.wait(lock, [&] { return stop_requested_ || Ending(); });
   const bool started = phase_ == v1::GetStateResponse::RUNNING;
   if (!Ending() && started) StopFirstProcess(lock);
+  // A VM that dies breaks its calls first: the true reason may be a moment behind.
+  if (failed_ && vm_ != nullptr) changed_.wait_for(lock, kDeathNews, [&] { return vm_ended_; });
   phase_ = v1::GetStateResponse::STOPPING;
   const bool asked_to_stop = stop_requested_;
   const bool died = vm_ended_;
@@ -482,6 +492,7 @@ void Container::Run() {
   RecordExit(started || asked_to_stop ? kExitVmDied : kExitNotStarted,
              base::NanosecondsOf(std::chrono::system_clock::now()), error);
 
+  spdlog::debug("container={} the VM has ended", id());
   lock.lock();
   phase_ = v1::GetStateResponse::STOPPED;
   changed_.notify_all();
@@ -493,9 +504,9 @@ void Container::StopFirstProcess(std::unique_lock<std::mutex>& lock) {
     if (!stop_signals_.empty()) {
       const int signal = stop_signals_.front();
       stop_signals_.erase(stop_signals_.begin());
-      const milliseconds patience = std::clamp(
-          std::chrono::ceil<milliseconds>(stop_deadline_ - Clock::now()), milliseconds(100),
-          kSignalTimeout);
+      const milliseconds patience =
+          std::clamp(std::chrono::ceil<milliseconds>(stop_deadline_ - Clock::now()),
+                     milliseconds(100), kSignalTimeout);
       lock.unlock();
       absl::Status sent = agent_->Signal(id(), id(), signal, patience);
       if (!sent.ok()) {
@@ -505,8 +516,9 @@ void Container::StopFirstProcess(std::unique_lock<std::mutex>& lock) {
       lock.lock();
       continue;
     }
-    changed_.wait_until(lock, stop_deadline_, [&] { return Ending() || !stop_signals_.empty() ||
-                                                           Clock::now() >= stop_deadline_; });
+    changed_.wait_until(lock, stop_deadline_, [&] {
+      return Ending() || !stop_signals_.empty() || Clock::now() >= stop_deadline_;
+    });
   }
   if (Ending()) return;
   std::shared_ptr<ContainerProcess> first = first_;
@@ -538,8 +550,8 @@ void Container::EndVm() {
     // The kernel has killed them with the first one: their ends are on the way.
     const Clock::time_point deadline = Clock::now() + kFurtherProcessesWait;
     for (const auto& process : further) {
-      process->WaitForEnd(std::max(milliseconds(0), std::chrono::ceil<milliseconds>(
-                                                        deadline - Clock::now())));
+      process->WaitForEnd(
+          std::max(milliseconds(0), std::chrono::ceil<milliseconds>(deadline - Clock::now())));
     }
     // What is thrown away need not be unmounted.
     if (!configuration_.auto_remove && agent_->PowerOff(kPowerOffCallTimeout).ok()) {

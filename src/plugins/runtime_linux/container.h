@@ -1,13 +1,14 @@
 // One run of one container: its VM, its processes, and its end.
 //
 // What the bundle says about a run, and what a reader may conclude, whenever anything is killed:
-//   - The helper holds an exclusive flock(2) on <bundle>/helper.lock for as long as it lives, so two
+//   - The helper holds an exclusive flock(2) on <bundle>/helper.lock for as long as it lives, so
+//   two
 //     never run one bundle. The kernel lets go of it when the helper dies.
 //   - A run begins by removing exit.json; then helper.json is written (this process's identity).
 //   - A run ends by writing exit.json, once, before anyone is told. Nothing removes helper.json.
 // So: lock held, no exit.json: it runs. Lock held, exit.json: it has ended and is tidying up. Lock
-// free, exit.json: it ended so. Lock free, no exit.json, helper.json: the helper was killed before it
-// could tell, and the VM with it.
+// free, exit.json: it ended so. Lock free, no exit.json, helper.json: the helper was killed before
+// it could tell, and the VM with it.
 //
 // The state machine (all under mutex_):
 //   BOOTING -> READY -> RUNNING -> STOPPING -> STOPPED, and from each to STOPPING.
@@ -116,14 +117,14 @@ class Container {
   std::mutex mutex_;
   std::condition_variable changed_;
   v1::GetStateResponse::Phase phase_ = v1::GetStateResponse::BOOTING;
-  bool guest_up_ = false;     // the calls that make the container are out
-  bool agent_dead_ = false;   // it let a deadline pass
+  bool guest_up_ = false;    // the calls that make the container are out
+  bool agent_dead_ = false;  // it let a deadline pass
   bool vm_ended_ = false;
-  bool failed_ = false;       // the boot, or the first process's call
-  std::string error_;         // why
+  bool failed_ = false;  // the boot, or the first process's call
+  std::string error_;    // why
   std::string kernel_release_;
   std::optional<model::ExitRecord> exit_;
-  bool told_ = false;         // somebody has had the exit status, or the failure
+  bool told_ = false;  // somebody has had the exit status, or the failure
   bool stop_requested_ = false;
   std::vector<int> stop_signals_;  // not sent yet
   Clock::time_point stop_deadline_ = Clock::time_point::max();

@@ -11,8 +11,8 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "base/unix_socket.h"
 #include "base/units.h"
+#include "base/unix_socket.h"
 
 namespace container::runtime_linux {
 namespace {
@@ -113,8 +113,8 @@ void ContainerProcess::Deliver(absl::string_view stream, base::Fd& client, absl:
     // A full disk costs the log, not the container.
     absl::Status logged = options_.log->Append(stream, data);
     if (!logged.ok() && !std::exchange(log_failed_, true)) {
-      spdlog::error("container={} can't write the log error=\"{}\"",
-                    options_.start.container_id(), std::string(logged.message()));
+      spdlog::error("container={} can't write the log error=\"{}\"", options_.start.container_id(),
+                    std::string(logged.message()));
     }
   }
   if (client.valid() && !SendAll(client.get(), abandon_.get(), data)) client.Reset();

@@ -1,11 +1,11 @@
 // One process of the container: its call to the guest, the client's sockets, and, for the first
 // process, the log.
 //
-// Two threads carry the bytes: one from the guest to the client (and the log), one from the client to
-// the guest. Both block where the other side is slow, so a client that reads slowly slows the process
-// and nothing is ever held in memory or cut off. A client that has gone is forgotten; the process goes
-// on. As the guest tells the end behind all output, the end is known here when the output has been
-// delivered.
+// Two threads carry the bytes: one from the guest to the client (and the log), one from the client
+// to the guest. Both block where the other side is slow, so a client that reads slowly slows the
+// process and nothing is ever held in memory or cut off. A client that has gone is forgotten; the
+// process goes on. As the guest tells the end behind all output, the end is known here when the
+// output has been delivered.
 #pragma once
 
 #include <atomic>

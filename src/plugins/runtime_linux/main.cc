@@ -76,6 +76,7 @@ absl::Status Start(const StartOptions& options, const TscMeter& tsc) {
   IsolateFromTerminal();
   RETURN_IF_ERROR(base::InitializeLog(kProgram, options.log_file));
   if (options.debug) spdlog::set_level(spdlog::level::debug);
+  spdlog::debug("starts bundle={}", options.bundle);
   ASSIGN_OR_RETURN(std::unique_ptr<Container> container,
                    Container::Open({.bundle = {options.bundle},
                                     .socket = options.socket,
@@ -104,11 +105,13 @@ int Run(int argc, char** argv, const TscMeter& tsc) {
   StartOptions start;
   CLI::App* start_command = app.add_subcommand("start", "Boot a bundle's VM and serve its calls");
   start_command->add_option("--bundle", start.bundle, "Folder of the container")->required();
-  start_command->add_option("--socket", start.socket, "Where to serve proto/runtime.proto")->required();
+  start_command->add_option("--socket", start.socket, "Where to serve proto/runtime.proto")
+      ->required();
   start_command->add_option("--listen-fd", start.listen_fd,
                             "Descriptor that listens at the socket already");
   start_command->add_option("--log", start.log_file, "Append the log to this file, not to stderr");
-  start_command->add_flag("--debug", start.debug, "Log more, and the kernel's messages to the console");
+  start_command->add_flag("--debug", start.debug,
+                          "Log more, and the kernel's messages to the console");
   start_command->footer("Example: container-runtime-linux start --bundle DIR --socket DIR/r.sock");
 
   ProbeOptions probe;
@@ -118,7 +121,8 @@ int Run(int argc, char** argv, const TscMeter& tsc) {
   CLI::App* probe_command =
       app.add_subcommand("probe", "Say whether a VM boots under an accelerator, by booting one");
   probe_command->add_option("--kernel", probe.kernel_path, "Uncompressed kernel")->required();
-  probe_command->add_option("--initramfs", probe.initramfs_path, "initramfs with vminitd")->required();
+  probe_command->add_option("--initramfs", probe.initramfs_path, "initramfs with vminitd")
+      ->required();
   probe_command->add_option("--qemu", probe.qemu_program, "QEMU")->capture_default_str();
   probe_command->add_option("--accelerator", accelerator, "kvm or tcg")
       ->required()

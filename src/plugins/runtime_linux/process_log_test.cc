@@ -23,7 +23,8 @@ TEST(ProcessLogTest, LinesAndPieces) {
 TEST(ProcessLogTest, LongLinesAreSplit) {
   const std::string piece(ProcessLog::kMaxRecordBytes, 'x');
   // A line of exactly the longest text is one record.
-  EXPECT_EQ(FormatLogRecords("T", "stdout", piece + "\n"), absl::StrCat("T stdout F ", piece, "\n"));
+  EXPECT_EQ(FormatLogRecords("T", "stdout", piece + "\n"),
+            absl::StrCat("T stdout F ", piece, "\n"));
   EXPECT_EQ(FormatLogRecords("T", "stdout", piece + "y\n"),
             absl::StrCat("T stdout P ", piece, "\nT stdout F y\n"));
   EXPECT_EQ(FormatLogRecords("T", "stdout", piece + piece),

@@ -47,7 +47,8 @@ std::optional<int64_t> TscMeter::FrequencyKhz() const {
     end = Take();
   }
   const double ticks = static_cast<double>(end.ticks - begin_.ticks);
-  return static_cast<int64_t>(ticks * 1e6 / static_cast<double>(end.time_ns - begin_.time_ns) + 0.5);
+  return static_cast<int64_t>(ticks * 1e6 / static_cast<double>(end.time_ns - begin_.time_ns) +
+                              0.5);
 }
 #else
 TscMeter::Sample TscMeter::Take() { return {}; }

@@ -1,7 +1,7 @@
 // The frequency of the host's time stamp counter.
 //
-// Under TCG the guest's counter is the host's, and the guest has no good clock to measure it by: told
-// the frequency, it boots 0.6 s sooner and has high-resolution timers.
+// Under TCG the guest's counter is the host's, and the guest has no good clock to measure it by:
+// told the frequency, it boots 0.6 s sooner and has high-resolution timers.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ class TscMeter {
  public:
   TscMeter() : begin_(Take()) {}
 
-  /// In kHz; nothing if this host's counter does not run at a constant rate. Waits until kBaselineNs
-  /// have gone by since the construction; right to some 5 parts in a million.
+  /// In kHz; nothing if this host's counter does not run at a constant rate. Waits until
+  /// kBaselineNs have gone by since the construction; right to some 5 parts in a million.
   std::optional<int64_t> FrequencyKhz() const;
 
   static constexpr int64_t kBaselineNs = 8'000'000;

@@ -40,23 +40,23 @@ absl::StatusOr<std::unique_ptr<Vm>> Vm::Launch(VmSpec spec, std::string console_
   vm->agent_ = std::move(agent.first);
   vm->console_ = std::move(console.first);
   Vm* raw = vm.get();
-  ASSIGN_OR_RETURN(vm->qmp_, Qmp::Create(std::move(qmp.first),
-                                         [raw](const std::string& name, const nlohmann::json& data) {
-                                           // Nobody asks QEMU to stop the guest: it does so when
-                                           // it can't go on, and would then wait for ever.
-                                           if (name == "STOP") raw->Kill();
-                                           if (name != "VSERPORT_CHANGE" || !data.is_object() ||
-                                               !IsTrue(data, "open")) {
-                                             return;
-                                           }
-                                           std::lock_guard lock(raw->mutex_);
-                                           raw->agent_open_ = true;
-                                           raw->changed_.notify_all();
-                                         }));
-  vm->thread_ = std::thread([raw, spec, qmp = std::move(qmp.second), agent = std::move(agent.second),
-                             console = std::move(console.second)]() mutable {
-    raw->Run(spec, std::move(qmp), std::move(agent), std::move(console));
-  });
+  ASSIGN_OR_RETURN(vm->qmp_, Qmp::Create(std::move(qmp.first), [raw](const std::string& name,
+                                                                     const nlohmann::json& data) {
+                     // Nobody asks QEMU to stop the guest: it does so when
+                     // it can't go on, and would then wait for ever.
+                     if (name == "STOP") raw->Kill();
+                     if (name != "VSERPORT_CHANGE" || !data.is_object() || !IsTrue(data, "open")) {
+                       return;
+                     }
+                     std::lock_guard lock(raw->mutex_);
+                     raw->agent_open_ = true;
+                     raw->changed_.notify_all();
+                   }));
+  vm->thread_ =
+      std::thread([raw, spec, qmp = std::move(qmp.second), agent = std::move(agent.second),
+                   console = std::move(console.second)]() mutable {
+        raw->Run(spec, std::move(qmp), std::move(agent), std::move(console));
+      });
   std::unique_lock lock(vm->mutex_);
   vm->changed_.wait(lock, [&] { return vm->spawned_.has_value(); });
   absl::Status spawned = *vm->spawned_;
@@ -129,7 +129,8 @@ absl::Status Vm::WaitForAgent(milliseconds timeout) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, timeout, [&] { return agent_open_ || end_.has_value(); });
   if (end_.has_value()) {
-    return absl::UnavailableError(absl::StrCat("QEMU ", end_->ToString(), " before the guest was up"));
+    return absl::UnavailableError(
+        absl::StrCat("QEMU ", end_->ToString(), " before the guest was up"));
   }
   if (!agent_open_) {
     return absl::DeadlineExceededError(

@@ -1,9 +1,9 @@
 // One QEMU process and the sockets to it.
 //
 // Lifetime: the thread that spawns QEMU lives exactly as long as QEMU does, and QEMU has asked the
-// kernel to be killed when that thread ends (PR_SET_PDEATHSIG). So QEMU never outlives this process,
-// however it dies; and the thread, which watches QEMU's pidfd, knows QEMU's end at once. Nobody but
-// the kernel is trusted about that end.
+// kernel to be killed when that thread ends (PR_SET_PDEATHSIG). So QEMU never outlives this
+// process, however it dies; and the thread, which watches QEMU's pidfd, knows QEMU's end at once.
+// Nobody but the kernel is trusted about that end.
 //
 // Thread-safe. The destructor kills QEMU and waits until the kernel has taken it away.
 #pragma once

@@ -1,8 +1,8 @@
-// The real helper with real VMs: each test makes a bundle, launches container-runtime-linux on it and
-// speaks proto/runtime.proto to it.
+// The real helper with real VMs: each test makes a bundle, launches container-runtime-linux on it
+// and speaks proto/runtime.proto to it.
 //
-// Needs the build's kernel and initramfs, qemu-system-x86_64, mkfs.erofs, mke2fs and busybox-static;
-// fails aloud where one is missing.
+// Needs the build's kernel and initramfs, qemu-system-x86_64, mkfs.erofs, mke2fs and
+// busybox-static; fails aloud where one is missing.
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -50,7 +50,10 @@ std::string Helper() {
   return BuildDir() +
          "/libexec/container/plugins/container-runtime-linux/bin/container-runtime-linux";
 }
-std::string Kernel() { return BuildDir() + "/share/container/vmlinux"; }
+std::string Kernel() {
+  const char* chosen = std::getenv("CONTAINER_TEST_KERNEL");
+  return chosen != nullptr ? chosen : BuildDir() + "/share/container/vmlinux";
+}
 std::string Initramfs() { return BuildDir() + "/share/container/initramfs.cpio"; }
 
 void RunTool(const std::string& program, std::vector<std::string> arguments) {
@@ -83,8 +86,8 @@ class Images : public ::testing::Environment {
       ASSERT_EQ(::symlink("busybox", (root + "/bin/" + name).c_str()), 0);
     }
     RunTool("mkfs.erofs", {"--all-root", erofs(), root});
-    RunTool("mke2fs", {"-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", ext4(),
-                       "64M"});
+    RunTool("mke2fs",
+            {"-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", ext4(), "64M"});
   }
   void TearDown() override { folder_.reset(); }
   std::string erofs() const { return folder_->path() + "/rootfs.erofs"; }
@@ -127,7 +130,9 @@ class Stream {
     }
     return all;
   }
-  void Write(const std::string& text) { EXPECT_TRUE(base::WriteAll(connection().get(), text).ok()); }
+  void Write(const std::string& text) {
+    EXPECT_TRUE(base::WriteAll(connection().get(), text).ok());
+  }
   void CloseWriting() { ::shutdown(connection().get(), SHUT_WR); }
 
  private:
@@ -225,9 +230,12 @@ class Session {
   /// `wanted` holds letters of i, o, e.
   common::v1::Stdio Stdio(const std::string& wanted, const std::string& process) {
     common::v1::Stdio stdio;
-    if (wanted.find('i') != std::string::npos) stdio.set_stdin_socket(stream(process + ".in").path());
-    if (wanted.find('o') != std::string::npos) stdio.set_stdout_socket(stream(process + ".out").path());
-    if (wanted.find('e') != std::string::npos) stdio.set_stderr_socket(stream(process + ".err").path());
+    if (wanted.find('i') != std::string::npos)
+      stdio.set_stdin_socket(stream(process + ".in").path());
+    if (wanted.find('o') != std::string::npos)
+      stdio.set_stdout_socket(stream(process + ".out").path());
+    if (wanted.find('e') != std::string::npos)
+      stdio.set_stderr_socket(stream(process + ".err").path());
     return stdio;
   }
 
@@ -309,7 +317,8 @@ class Session {
   /// The texts of container.log, one "stream tag text" a line.
   std::string Log() {
     std::string log;
-    for (absl::string_view line : absl::StrSplit(base::ReadFile(bundle_.Log()).value_or(""), '\n')) {
+    for (absl::string_view line :
+         absl::StrSplit(base::ReadFile(bundle_.Log()).value_or(""), '\n')) {
       if (size_t space = line.find(' '); space != absl::string_view::npos) {
         absl::StrAppend(&log, line.substr(space + 1), "\n");
       }
@@ -366,10 +375,21 @@ int64_t Kib(pid_t pid, const std::string& file, const std::string& key) {
   return at == std::string::npos ? -1 : std::atoll(text.c_str() + at + key.size() + 2);
 }
 
+/// Processor time that a process has used, to the clock tick of 10 ms.
+milliseconds CpuTime(pid_t pid) {
+  const std::string text = base::ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
+  const std::vector<std::string> fields =
+      absl::StrSplit(text.substr(std::min(text.size(), text.rfind(')') + 2)), ' ');
+  if (fields.size() < 13) return milliseconds(-1);
+  return milliseconds((std::atoll(fields[11].c_str()) + std::atoll(fields[12].c_str())) * 1000 /
+                      ::sysconf(_SC_CLK_TCK));
+}
+
 TEST(RuntimeTest, IsQuickAndSmall) {
   Session run({.command = {"cat"}, .auto_remove = true});
   ASSERT_TRUE(run.Start("io").ok());
   const milliseconds start = Since(run.launched());
+  const milliseconds qemu_cpu = CpuTime(run.State().vm_pid());
   run.stream("test.in").Write("x\n");
   run.stream("test.out").ReadUntil("x\n");
   const int64_t helper_rss = Kib(run.helper().pid(), "status", "VmRSS");
@@ -379,10 +399,16 @@ TEST(RuntimeTest, IsQuickAndSmall) {
   EXPECT_EQ(run.Wait().value_or(-1), 0);
   const milliseconds end = Since(begin);
   run.ExpectHelperEndsWell();
-  std::printf("helper to process: %lld ms; end of input to status: %lld ms; to the helper's end: "
-              "%lld ms; helper RSS %.1f MiB; QEMU PSS %.1f MiB\n",
-              static_cast<long long>(start.count()), static_cast<long long>(end.count()),
-              static_cast<long long>(Since(begin).count()), helper_rss / 1024.0, qemu_pss / 1024.0);
+  const milliseconds helper_end = Since(begin);
+  if (std::getenv("CONTAINER_LOG_LEVEL") != nullptr) {
+    std::printf("%s", base::ReadFile(run.bundle().path + "/helper.log").value_or("").c_str());
+  }
+  std::printf(
+      "helper to process: %lld ms (QEMU's processor time: %lld ms); end of input to status: %lld "
+      "ms; to the helper's end: %lld ms; helper RSS %.1f MiB; QEMU PSS %.1f MiB\n",
+      static_cast<long long>(start.count()), static_cast<long long>(qemu_cpu.count()),
+      static_cast<long long>(end.count()), static_cast<long long>(helper_end.count()),
+      helper_rss / 1024.0, qemu_pss / 1024.0);
   EXPECT_GT(helper_rss, 0);
   EXPECT_LT(helper_rss, 16 << 10);
   EXPECT_LT(end.count(), 2000);
@@ -439,7 +465,8 @@ TEST(RuntimeTest, OutputGoesOnToTheLogWhenTheClientHasGone) {
 }
 
 TEST(RuntimeTest, ATerminalHasItsSizeAndResizes) {
-  Session run({.command = {"sh", "-c", "tty; stty size; read x; stty size; exit 3"}, .terminal = true});
+  Session run(
+      {.command = {"sh", "-c", "tty; stty size; read x; stty size; exit 3"}, .terminal = true});
   auto started = run.Start("io");
   ASSERT_TRUE(started.ok()) << started.status();
   EXPECT_THAT(run.stream("test.out").ReadUntil("33 77\r\n"), HasSubstr("/dev/pts/"));
@@ -496,7 +523,9 @@ TEST(RuntimeTest, FurtherProcesses) {
 }
 
 TEST(RuntimeTest, StopSendsTheSignalFirst) {
-  Session run({.command = {"sh", "-c", "trap 'echo bye; exit 4' TERM; echo up; while true; do sleep 0.1; done"}});
+  Session run(
+      {.command = {"sh", "-c",
+                   "trap 'echo bye; exit 4' TERM; echo up; while true; do sleep 0.1; done"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   EXPECT_EQ(run.Stop(SIGTERM, milliseconds(20'000)).value_or(-1), 4);
@@ -528,7 +557,8 @@ TEST(RuntimeTest, StopDoesNotWaitForAClientThatDoesNotRead) {
 }
 
 TEST(RuntimeTest, SigtermToTheHelperStopsTheContainer) {
-  Session run({.command = {"sh", "-c", "trap 'exit 5' TERM; echo up; while true; do sleep 0.1; done"}});
+  Session run(
+      {.command = {"sh", "-c", "trap 'exit 5' TERM; echo up; while true; do sleep 0.1; done"}});
   ASSERT_TRUE(run.Start("o").ok());
   run.stream("test.out").ReadUntil("up\n");
   EXPECT_TRUE(run.helper().Signal(SIGHUP).ok());  // ignored
@@ -638,8 +668,9 @@ TEST(RuntimeTest, TenAtOnce) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 10; ++i) {
     threads.emplace_back([i] {
-      Session run({.command = {"sh", "-c", absl::StrCat("echo ", i, "; exit ", i)}, .auto_remove = true},
-              absl::StrCat("ten-", i));
+      Session run(
+          {.command = {"sh", "-c", absl::StrCat("echo ", i, "; exit ", i)}, .auto_remove = true},
+          absl::StrCat("ten-", i));
       auto started = run.Start();
       EXPECT_TRUE(started.ok()) << started.status();
       if (!started.ok()) return;

@@ -70,8 +70,7 @@ absl::Status Qmp::OnReadable() {
     received_.append(buffer.data(), static_cast<size_t>(count));
     size_t begin = 0;
     for (size_t end; (end = received_.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      absl::Status status =
-          OnLine(absl::string_view(received_.data() + begin, end - begin));
+      absl::Status status = OnLine(absl::string_view(received_.data() + begin, end - begin));
       if (!status.ok()) return Fail(std::move(status));
     }
     received_.erase(0, begin);
@@ -121,7 +120,8 @@ absl::Status Qmp::Write(const std::string& line, Clock::time_point deadline) {
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return absl::UnavailableError("QEMU has closed its QMP socket");
     auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-    ASSIGN_OR_RETURN(bool ready, base::PollFd(socket_.get(), POLLOUT, std::max(wait, decltype(wait)(0))));
+    ASSIGN_OR_RETURN(bool ready,
+                     base::PollFd(socket_.get(), POLLOUT, std::max(wait, decltype(wait)(0))));
     if (!ready) return absl::DeadlineExceededError("QEMU takes no QMP commands");
   }
   return absl::OkStatus();
@@ -161,7 +161,8 @@ absl::StatusOr<json> Qmp::Execute(absl::string_view command, const json& argumen
   changed_.wait_until(lock, deadline, [&] { return pending.arrived || closed_; });
   const std::unique_ptr<Answer> answer = forget();
   if (answer->arrived) {
-    if (!answer->error.empty()) return absl::InternalError(absl::StrCat(command, ": ", answer->error));
+    if (!answer->error.empty())
+      return absl::InternalError(absl::StrCat(command, ": ", answer->error));
     return std::move(answer->result);
   }
   if (closed_) return absl::UnavailableError(absl::StrCat(command, ": QEMU has ended"));

@@ -1,11 +1,11 @@
 // A client of QEMU's machine protocol over a socket that is connected already.
 //
 // One thread (the VM's, see vm.h) watches fd() and calls OnReadable(); any thread calls Execute(),
-// which waits for that thread to hand it the answer. QEMU is not trusted: lines are bounded, answers
-// to nobody are dropped.
+// which waits for that thread to hand it the answer. QEMU is not trusted: lines are bounded,
+// answers to nobody are dropped.
 //
-// Errors: UNAVAILABLE when the connection is gone, DEADLINE_EXCEEDED, INTERNAL for an error that QEMU
-// reports (its text is the message) or for a line that is no QMP.
+// Errors: UNAVAILABLE when the connection is gone, DEADLINE_EXCEEDED, INTERNAL for an error that
+// QEMU reports (its text is the message) or for a line that is no QMP.
 //
 // Source: docs/interop/qmp-spec.txt of QEMU.
 #pragma once

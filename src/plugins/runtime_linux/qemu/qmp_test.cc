@@ -23,9 +23,9 @@ class QmpTest : public ::testing::Test {
     auto pair = base::MakeSocketPair();
     ASSERT_TRUE(pair.ok());
     peer_ = std::move(pair->second);
-    auto qmp = Qmp::Create(std::move(pair->first), [this](const std::string& name, const json& data) {
-      events_ += name + data.dump();
-    });
+    auto qmp = Qmp::Create(
+        std::move(pair->first),
+        [this](const std::string& name, const json& data) { events_ += name + data.dump(); });
     ASSERT_TRUE(qmp.ok()) << qmp.status();
     qmp_ = *std::move(qmp);
     reader_ = std::thread([this] {
@@ -41,7 +41,9 @@ class QmpTest : public ::testing::Test {
     if (reader_.joinable()) reader_.join();
   }
 
-  void Say(const std::string& line) { ASSERT_TRUE(base::WriteAll(peer_.get(), line + "\r\n").ok()); }
+  void Say(const std::string& line) {
+    ASSERT_TRUE(base::WriteAll(peer_.get(), line + "\r\n").ok());
+  }
 
   std::string ReadLine() {
     std::string line;
@@ -80,7 +82,8 @@ TEST_F(QmpTest, ErrorsOfQemuBecomeStatuses) {
   });
   json request = json::parse(ReadLine());
   EXPECT_EQ(request["arguments"], json({{"id", "x"}}));
-  Say(json({{"id", request["id"]}, {"error", {{"class", "DeviceNotFound"}, {"desc", "no x"}}}}).dump());
+  Say(json({{"id", request["id"]}, {"error", {{"class", "DeviceNotFound"}, {"desc", "no x"}}}})
+          .dump());
   caller.join();
   EXPECT_EQ(result.status(), absl::InternalError("device_del: no x"));
 }

@@ -36,8 +36,8 @@ std::string KernelCommandLine(Accelerator accelerator, std::optional<int64_t> ts
   // The serial port costs an exit of the VM for each character.
   if (!debug) line += " quiet";
   if (accelerator == Accelerator::kTcg && tsc_khz.has_value()) {
-    // Nothing in such a guest could be calibrated against: tell it all rates. The loops-per-jiffy are
-    // for HZ=100, the APIC timer of QEMU runs at 1 GHz.
+    // Nothing in such a guest could be calibrated against: tell it all rates. The loops-per-jiffy
+    // are for HZ=100, the APIC timer of QEMU runs at 1 GHz.
     absl::StrAppend(&line, " tsc_early_khz=", *tsc_khz, " lpj=", *tsc_khz * 10,
                     " tsc=reliable lapic_timer_khz=1000000");
   }
@@ -51,7 +51,9 @@ base::SubprocessSpec ToSubprocess(const VmSpec& spec) {
   child.environment = std::vector<std::string>{"MALLOC_ARENA_MAX=2"};
   child.dies_with_parent = true;
   child.new_session = true;
-  child.fds = {{spec.qmp_fd, kQmpFd}, {spec.agent_fd, kAgentFd}, {spec.console_fd, kConsoleFd},
+  child.fds = {{spec.qmp_fd, kQmpFd},
+               {spec.agent_fd, kAgentFd},
+               {spec.console_fd, kConsoleFd},
                {spec.console_fd, 2}};
 
   std::vector<std::string>& argv = child.arguments;
@@ -59,7 +61,8 @@ base::SubprocessSpec ToSubprocess(const VmSpec& spec) {
   const bool tcg = spec.accelerator == Accelerator::kTcg;
 
   add("-name", absl::StrCat("guest=", spec.name));
-  add("-M", "microvm,acpi=off,pcie=off,usb=off,graphics=off,dump-guest-core=off");
+  // Without option ROMs the firmware loads the PVH kernel by itself, and sooner.
+  add("-M", "microvm,acpi=off,x-option-roms=off,dump-guest-core=off");
   if (tcg) {
     add("-accel", absl::StrCat("tcg,thread=multi,tb-size=", kTranslationCacheMib));
     // Nested virtualization makes no sense here, and KVM in the guest costs 0.1 s of its boot.
@@ -93,13 +96,12 @@ base::SubprocessSpec ToSubprocess(const VmSpec& spec) {
     add("-add-fd", absl::StrCat("fd=", fd, ",set=", fd));
     // An image that many containers share is never written to: no lock is needed, and no lock is
     // then a reason to fail. discard: what the guest deletes goes back to the host.
-    add("-blockdev",
-        absl::StrCat("driver=raw,node-name=", node,
-                     disk.read_only ? ",read-only=on,file.locking=off"
-                                    : ",discard=unmap,detect-zeroes=unmap",
-                     ",file.driver=file,file.filename=/dev/fdset/", fd));
-    add("-device",
-        absl::StrCat("virtio-blk-device,id=", node, "-device,drive=", node, ",serial=", disk.serial));
+    add("-blockdev", absl::StrCat("driver=raw,node-name=", node,
+                                  disk.read_only ? ",read-only=on,file.locking=off"
+                                                 : ",discard=unmap,detect-zeroes=unmap",
+                                  ",file.driver=file,file.filename=/dev/fdset/", fd));
+    add("-device", absl::StrCat("virtio-blk-device,id=", node, "-device,drive=", node,
+                                ",serial=", disk.serial));
     child.fds.push_back({disk.fd, fd});
     ++fd;
   }

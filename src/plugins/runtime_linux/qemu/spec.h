@@ -49,12 +49,12 @@ struct VmSpec {
   int console_fd = -1;  // also QEMU's standard error
 };
 
-/// The kernel's command line. `tsc_khz`, the frequency of the host's time stamp counter, is used under
-/// TCG alone (see tsc.h). With `debug` the kernel's messages go to the console.
+/// The kernel's command line. `tsc_khz`, the frequency of the host's time stamp counter, is used
+/// under TCG alone (see tsc.h). With `debug` the kernel's messages go to the console.
 std::string KernelCommandLine(Accelerator accelerator, std::optional<int64_t> tsc_khz, bool debug);
 
-/// The child that is this VM. The same spec gives the same command line, whatever the numbers of the
-/// descriptors are.
+/// The child that is this VM. The same spec gives the same command line, whatever the numbers of
+/// the descriptors are.
 base::SubprocessSpec ToSubprocess(const VmSpec& spec);
 
 }  // namespace container::runtime_linux
