@@ -48,12 +48,13 @@ def bare_initramfs(folder):
 def container_argv(system):
     """The argv of the QEMU of a running container."""
     system.run("run", "-d", "--name", "model", "first", "sleep", "1000")
-    mark = f"CONTAINER_APP_ROOT={system.folder}/app".encode()
+    mark = f"{system.folder}/app".encode()  # In the path of its kernel.
     found = None
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            argv = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if b"qemu-system" in argv[0] and mark in (process / "environ").read_bytes():
+            line = (process / "cmdline").read_bytes().rstrip(b"\0")
+            argv = line.split(b"\0")
+            if b"qemu-system" in argv[0] and mark in line:
                 found = [word.decode() for word in argv]
         except OSError:
             continue  # It ended meanwhile.

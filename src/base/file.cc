@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -25,6 +26,34 @@ std::string ParentOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+/// copy_file_range(2) where both files are on one file system that has it, else through memory.
+absl::Status CopyRange(int source, int target, off_t start, off_t end) {
+  off_t from = start;
+  off_t to = start;
+  while (from < end) {
+    ssize_t count = ::copy_file_range(source, &from, target, &to, end - from, 0);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) break;
+      return ErrnoStatus("copy_file_range");
+    }
+    if (count == 0) return absl::DataLossError("the file shrank while it was copied");
+  }
+  std::string buffer(std::min<off_t>(end - from, 1 << 20), '\0');
+  while (from < end) {
+    const size_t wanted = std::min<off_t>(end - from, buffer.size());
+    ssize_t count = ::pread(source, buffer.data(), wanted, from);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus("pread");
+    }
+    if (count == 0) return absl::DataLossError("the file shrank while it was copied");
+    RETURN_IF_ERROR(PwriteAll(target, absl::string_view(buffer.data(), count), from));
+    from += count;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CopyExtents(int source, int target) {
   struct stat info;
   if (::fstat(source, &info) != 0) return ErrnoStatus("fstat");
@@ -39,16 +68,7 @@ absl::Status CopyExtents(int source, int target) {
     }
     off_t end = ::lseek(source, start, SEEK_HOLE);
     if (end < 0) return ErrnoStatus("lseek SEEK_HOLE");
-    off_t from = start;
-    off_t to = start;
-    while (from < end) {
-      ssize_t count = ::copy_file_range(source, &from, target, &to, end - from, 0);
-      if (count < 0) {
-        if (errno == EINTR) continue;
-        return ErrnoStatus("copy_file_range");
-      }
-      if (count == 0) return absl::DataLossError("the file shrank while it was copied");
-    }
+    RETURN_IF_ERROR(CopyRange(source, target, start, end));
     position = end;
   }
   return absl::OkStatus();

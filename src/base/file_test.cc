@@ -61,6 +61,17 @@ TEST_F(FileTest, SparseCopyKeepsHolesAndContent) {
   EXPECT_EQ(CopySparse(Path("a"), Path("b")).code(), absl::StatusCode::kAlreadyExists);
 }
 
+TEST_F(FileTest, CopiesAcrossFileSystems) {
+  if (::access("/dev/shm", W_OK) != 0) GTEST_SKIP() << "SKIPPED: no second file system";
+  const std::string content(3 << 20, 'x');
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), content).ok());
+  auto other = MakeTemporaryDirectory("/dev/shm", "container-test-");
+  ASSERT_TRUE(other.ok());
+  EXPECT_EQ(CopySparse(Path("a"), *other + "/b"), absl::OkStatus());
+  EXPECT_TRUE(*ReadFile(*other + "/b") == content);
+  ASSERT_TRUE(RemoveTree(*other).ok());
+}
+
 TEST_F(FileTest, RemoveTreeDoesNotFollowLinks) {
   ASSERT_TRUE(MakeDirectories(Path("keep")).ok());
   ASSERT_TRUE(WriteFileAtomically(Path("keep/file"), "x").ok());

@@ -41,7 +41,8 @@ absl::StatusOr<std::string> CreateOrPull(Client& client, const CreateFlags& flag
       absl::IsFailedPrecondition(id.status()) && !options.platform.empty();
   if (!image_is_missing && !platform_is_missing) return id;
   RETURN_IF_ERROR(PullWithProgress(client, flags, options).status(),
-                  absl::StrCat("image ", options.image));
+                  absl::StrCat("image ", options.image,
+                               options.platform.empty() ? "" : " for ", options.platform));
   return client.Create(json);
 }
 

@@ -152,11 +152,12 @@ TEST(BadSystemTest, OutOfDisk) {
   if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: a small file system needs root";
   Instance instance;
   ASSERT_TRUE(base::MakeDirectories(instance.app_root()).ok());
-  if (::mount("none", instance.app_root().c_str(), "tmpfs", 0, "size=64m") != 0) {
+  if (::mount("none", instance.app_root().c_str(), "tmpfs", 0, "size=256m") != 0) {
     GTEST_SKIP() << "SKIPPED: can't mount a tmpfs here";
   }
   instance.StartSystem();
   instance.LoadFirstImage();
+  ASSERT_EQ(instance.Run({"run", "--rm", "first", "true"}).status, 0);
   const std::string filler = instance.app_root() + "/filler";
   {
     std::ofstream stream(filler, std::ios::binary);

@@ -495,10 +495,10 @@ absl::StatusOr<std::shared_ptr<RuntimeClient>> Container::RunningClient() const 
   if ((row_.state == State::kRunning || row_.state == State::kStopping) && client_ != nullptr) {
     return client_;
   }
+  const bool ended_badly = row_.state == State::kStopped && !row_.error.empty();
   return absl::FailedPreconditionError(
-      absl::StrCat("container ", id(), " is not running",
-                   row_.state == State::kStopped && !row_.error.empty() ? ": " : "",
-                   row_.state == State::kStopped ? row_.error : ""));
+      absl::StrCat("container ", id(), " is not running", ended_badly ? ": " : "",
+                   ended_badly ? row_.error : "", "; start it with: container start ", id()));
 }
 
 // --- After a restart of the apiserver ---------------------------------------------------------
