@@ -22,6 +22,7 @@ namespace container::testing {
 struct TestRequest {
   std::string head;  // request line and headers
   std::string path;  // with the query
+  std::string body;
   /// A header's value, or "".
   std::string Header(const std::string& name) const {
     const std::string lower = absl::AsciiStrToLower(head);
@@ -101,6 +102,14 @@ class TestHttpServer {
       const ssize_t count = ::recv(fd, buffer, sizeof buffer, 0);
       if (count <= 0) return Close(fd);
       request.head.append(buffer, count);
+    }
+    request.body = request.head.substr(request.head.find("\r\n\r\n") + 4);
+    request.head.resize(request.head.size() - request.body.size());
+    const std::string length = request.Header("content-length");
+    for (const size_t size = length.empty() ? 0 : std::stoul(length); request.body.size() < size;) {
+      const ssize_t count = ::recv(fd, buffer, sizeof buffer, 0);
+      if (count <= 0) return Close(fd);
+      request.body.append(buffer, count);
     }
     const size_t start = request.head.find(' ') + 1;
     request.path = request.head.substr(start, request.head.find(' ', start) - start);
