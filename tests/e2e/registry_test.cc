@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "e2e/system_fixture.h"
+#include "e2e/terminal.h"
 #include "gmock/gmock.h"
 #include "integration/registry_fixture.h"
 #include "nlohmann/json.hpp"
@@ -85,6 +86,27 @@ TEST_F(RegistryTest, LoginPushPullLogout) {
   EXPECT_EQ(Run({"registry", "logout", address}).status, 1);
   EXPECT_EQ(Run({"image", "pull", name}).status, 1);
   EXPECT_EQ(Run({"image", "delete", name}).status, 0);
+}
+
+TEST_F(RegistryTest, ThePasswordIsAskedForAndNotShown) {
+  const std::string address = registry_->Address();
+  {
+    Terminal terminal(instance().Spec({"registry", "login", address}), 24, 80);
+    ASSERT_TRUE(terminal.WaitForText("Username: ")) << terminal.seen();
+    terminal.Type("me\n");
+    ASSERT_TRUE(terminal.WaitForText("Password: ")) << terminal.seen();
+    terminal.Type("hunter3\x7f" "2\r");
+    EXPECT_TRUE(terminal.WaitForText("Logged in to " + address)) << terminal.seen();
+    EXPECT_EQ(terminal.WaitForExit(), 0) << terminal.seen();
+    EXPECT_THAT(terminal.seen(), Not(HasSubstr("hunter")));
+    EXPECT_TRUE(terminal.IsCooked());
+  }
+  EXPECT_EQ(Run({"registry", "logout", address}).status, 0);
+  Terminal terminal(instance().Spec({"registry", "login", "-u", "me", address}), 24, 80);
+  ASSERT_TRUE(terminal.WaitForText("Password: ")) << terminal.seen();
+  terminal.Type("half\x03");
+  EXPECT_EQ(terminal.WaitForExit(), 1) << terminal.seen();
+  EXPECT_TRUE(terminal.IsCooked());
 }
 
 TEST_F(RegistryTest, SavedAndLoaded) {

@@ -30,9 +30,12 @@ absl::StatusOr<std::string> ReadLine() {
   }
 }
 
+void Prompt(absl::string_view text) { base::WriteAll(STDERR_FILENO, text).IgnoreError(); }
+
 /// One line from the terminal, which shows nothing of it.
-absl::StatusOr<std::string> ReadHidden() {
+absl::StatusOr<std::string> ReadHidden(absl::string_view prompt) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TerminalGuard> raw, TerminalGuard::MakeRaw(STDIN_FILENO));
+  Prompt(prompt);
   std::string line;
   char c = 0;
   for (;;) {
@@ -46,8 +49,6 @@ absl::StatusOr<std::string> ReadHidden() {
     }
   }
 }
-
-void Prompt(absl::string_view text) { base::WriteAll(STDERR_FILENO, text).IgnoreError(); }
 
 /// All of standard input, without the newline at its end.
 absl::StatusOr<std::string> ReadPasswordInput() {
@@ -103,8 +104,7 @@ int RegistryLoginCommand(Invocation& call) {
       if (!line.ok()) return Fail(line.status());
       username = *std::move(line);
     }
-    Prompt("Password: ");
-    password = ReadHidden();
+    password = ReadHidden("Password: ");
     Prompt("\n");
   }
   if (!password.ok()) return Fail(password.status());

@@ -33,7 +33,12 @@ absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
     const bool is_resumed = blob->size_bytes() > 0;
     absl::Status status = registry.GetBlob(
         descriptor, blob->size_bytes(), [&](absl::string_view data) -> absl::Status {
-          RETURN_IF_ERROR(blob->Append(data));
+          const absl::Status written = blob->Append(data);
+          if (!written.ok()) {
+            // What is staged must not be what keeps the disk full.
+            blob->Discard();
+            return written;
+          }
           report(blob->size_bytes());
           return absl::OkStatus();
         });
