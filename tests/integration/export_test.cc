@@ -174,6 +174,7 @@ class UploadServer {
   std::atomic<int64_t> cut_after = -1;      // of the next body
   std::atomic<int64_t> largest_body = -1;   // more is refused
   std::atomic<int> busy = 0;                // so many requests are refused
+  std::string challenge;                    // to requests without authorization, unless empty
 
   UploadServer()
       : server_([this](const TestRequest& request) { return Handle(request); },
@@ -202,6 +203,9 @@ class UploadServer {
     if (busy > 0) {
       --busy;
       return {503, "", "{}"};
+    }
+    if (!challenge.empty() && request.Header("authorization").empty()) {
+      return {401, "Www-Authenticate: " + challenge + "\r\n", "{}"};
     }
     if (absl::StrContains(request.path, "/manifests/")) return {201, "", ""};
     if (method == "HEAD") return {404, "", ""};
@@ -281,6 +285,35 @@ TEST_F(ExportTest, ARegistryThatTakesOnlySmallRequestsGetsChunks) {
   EXPECT_TRUE(Push(name).ok());
   server.busy = 1000;
   EXPECT_EQ(Push(name).status().code(), Code::kUnavailable);
+}
+
+TEST_F(ExportTest, TokensForAPushNameAllScopes) {
+  UploadServer server;
+  TestHttpServer tokens([&](const TestRequest&) -> TestResponse {
+    return {200, "", R"({"token":"t","expires_in":300})"};
+  });
+  server.challenge =
+      absl::StrCat("Bearer realm=\"http://", tokens.Address(), "/token\",service=\"reg\"");
+  const TestLayer layer = layout_.Layer({{"a", "a"}});
+  const oci::Descriptor image = layout_.Image({layer}, kHost);
+  Import({{server.Address() + "/app:1", image}});
+  PushOptions options;
+  options.reference = server.Address() + "/app:1";
+  options.registry = registry_options_;
+  options.max_concurrent_uploads = 1;
+  Reporter reporter(nullptr);
+  ASSERT_TRUE(images::Push(*store_, options, reporter, nullptr).ok());
+  ASSERT_EQ(tokens.requests().size(), 1u);
+  EXPECT_EQ(tokens.requests()[0].path,
+            "/token?service=reg&scope=repository%3Aapp%3Apull%2Cpush");
+
+  options.reference = server.Address() + "/other:1";
+  ASSERT_TRUE(images::Tag(*store_, server.Address() + "/app:1", options.reference).ok());
+  ASSERT_TRUE(images::Push(*store_, options, reporter, nullptr).ok());
+  ASSERT_EQ(tokens.requests().size(), 3u);
+  EXPECT_EQ(tokens.requests()[2].path,
+            "/token?service=reg&scope=repository%3Aother%3Apull%2Cpush"
+            "&scope=repository%3Aapp%3Apull");
 }
 
 TEST_F(ExportTest, OthersReadWhatIsSaved) {

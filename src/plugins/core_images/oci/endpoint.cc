@@ -84,7 +84,8 @@ HttpOptions HttpOptionsOf(const RegistryOptions& options) {
   result.stall_timeout = options.stall_timeout;
   for (const auto& [domain, host] : options.hosts) {
     if (host.ca_file.empty() && !host.insecure) continue;
-    result.tls[absl::AsciiStrToLower(RegistryHost(domain))] = {host.ca_file, host.insecure};
+    result.tls[UrlAuthority(absl::StrCat("https://", RegistryHost(domain), "/"))] = {
+        host.ca_file, host.insecure};
   }
   return result;
 }
@@ -148,10 +149,10 @@ absl::StatusOr<HttpResponse> Endpoint::SendAuthorized(const std::string& path, H
     request.authorization = is_ours ? AuthorizationFor(scope_key) : "";
     absl::StatusOr<HttpResponse> response = SendUntilItPasses(request, prepare, attempts);
     if (!response.ok()) {
+      if (is_url || !IsTlsFailure(response.status())) return response;
+      const bool has_fallen_back = BaseUrl() != base;  // in another thread
       const std::lock_guard lock(mutex_);
-      if (!IsTlsFailure(response.status()) || !std::exchange(may_fall_back_, false)) {
-        return response;
-      }
+      if (!has_fallen_back && !std::exchange(may_fall_back_, false)) return response;
       scheme_ = "http";
       continue;
     }

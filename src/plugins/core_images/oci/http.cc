@@ -320,8 +320,7 @@ absl::StatusOr<HttpResponse> HttpClient::SendOnce(Handle& handle, const HttpRequ
     curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, OnSeek);
     curl_easy_setopt(curl, CURLOPT_SEEKDATA, &exchange);
   }
-  auto tls = options_.tls.find(UrlAuthority(url));
-  if (tls == options_.tls.end()) tls = options_.tls.find(UrlHost(url));
+  const auto tls = options_.tls.find(UrlAuthority(url));
   if (tls != options_.tls.end()) {
     // The system's folder of certificates (CURLOPT_CAPATH) stays in force beside the file.
     if (!tls->second.ca_file.empty()) {

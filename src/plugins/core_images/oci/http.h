@@ -74,7 +74,7 @@ struct TlsSettings {
 struct HttpOptions {
   /// A transfer that hardly moves for so long is given up.
   std::chrono::seconds stall_timeout{30};
-  std::map<std::string, TlsSettings> tls;  // by "host[:port]" in lower case
+  std::map<std::string, TlsSettings> tls;  // by UrlAuthority, of exactly that port
 };
 
 /// True if a status of HttpClient::Send tells of something that may pass, such as a connection that
