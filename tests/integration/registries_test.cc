@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 
@@ -422,6 +423,21 @@ TEST_F(RegistriesTest, RetriesWhatMayPass) {
   failed = 0;
   EXPECT_EQ(Pull(name).status().code(), Code::kPermissionDenied);
   EXPECT_EQ(failed, 1);
+}
+
+TEST_F(RegistriesTest, ProxiesOfTheEnvironmentAreUsedButNotForThisHost) {
+  const oci::Descriptor image = layout_.Image({layout_.Layer({{"a", "a"}})}, kHost);
+  TestHttpServer proxy([&](const TestRequest& request) { return Serve(request, image); });
+  TestHttpServer direct([&](const TestRequest& request) { return Serve(request, image); });
+  ::setenv("http_proxy", ("http://" + proxy.Address()).c_str(), 1);
+  options_.scheme = oci::Scheme::kHttp;
+  const auto pulled = Pull("registry.invalid/app:1");
+  EXPECT_TRUE(pulled.ok()) << pulled.status();
+  EXPECT_EQ(proxy.requests()[0].path, "http://registry.invalid/v2/app/manifests/1");
+  const size_t asked = proxy.requests().size();
+  EXPECT_TRUE(Pull(direct.Address() + "/app:1").ok());
+  ::unsetenv("http_proxy");
+  EXPECT_EQ(proxy.requests().size(), asked);
 }
 
 TEST_F(RegistriesTest, AStalledTransferIsGivenUp) {
