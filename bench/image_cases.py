@@ -225,8 +225,8 @@ class Ours:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 mine = f"CONTAINER_APP_ROOT={self.system.folder}/app".encode() in file.read()
-            return mine and os.readlink(f"/proc/{pid}/exe").startswith(
-                os.path.realpath(self.system.container).removesuffix("/bin/container"))
+            return mine and os.path.basename(os.readlink(f"/proc/{pid}/exe")) in (
+                "container-apiserver", "container-core-images")
         except OSError:
             return False
 
