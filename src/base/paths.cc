@@ -136,6 +136,13 @@ std::string UserConfigFile() {
   return folder.empty() ? "" : folder + "/container/config.toml";
 }
 
+std::string RegistryAuthFile() {
+  std::string named = Environment("CONTAINER_REGISTRY_AUTH");
+  if (!named.empty()) return named;
+  std::string folder = XdgDirectory("XDG_CONFIG_HOME", ".config");
+  return folder.empty() ? "" : folder + "/container/registry-auth.json";
+}
+
 std::string SystemConfigFile() { return "/etc/container/config.toml"; }
 
 absl::StatusOr<std::string> SelfPath() {

@@ -125,6 +125,10 @@ struct Bundle {
 /// The config.toml of the user ($XDG_CONFIG_HOME/container/config.toml, else
 /// ~/.config/container/config.toml); $CONTAINER_CONFIG names another.
 std::string UserConfigFile();
+/// The logins at registries that `registry login` makes, mode 0600:
+/// $XDG_CONFIG_HOME/container/registry-auth.json, else ~/.config/container/registry-auth.json;
+/// $CONTAINER_REGISTRY_AUTH names another. "" without any of these.
+std::string RegistryAuthFile();
 /// /etc/container/config.toml.
 std::string SystemConfigFile();
 

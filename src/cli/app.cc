@@ -33,6 +33,7 @@ std::vector<Words> Spellings(const Command& command) {
 /// Aliases of groups.
 std::string GroupName(const std::string& word) {
   if (word == "i") return "image";
+  if (word == "r") return "registry";
   if (word == "s") return "system";
   return word;
 }
@@ -82,7 +83,8 @@ std::string GlobalHelp() {
       "Runs containers, each in a lightweight virtual machine of its own\n\n"
       "Usage: container [--debug] COMMAND ...\n";
   const std::pair<const char*, const char*> groups[] = {
-      {"", "Containers"}, {"image", "Images"}, {"system", "System"}};
+      {"", "Containers"}, {"image", "Images"}, {"registry", "Registries"},
+      {"system", "System"}};
   for (const auto& [group, title] : groups) {
     std::vector<const Command*> commands;
     for (const Command& command : Commands()) {
@@ -197,11 +199,18 @@ const std::vector<Command>& Commands() {
       {"logs", "", "Show what a container has written", &ContainerLogs},
       {"exec", "", "Run a command in a running container", &ContainerExec},
       {"image pull", "", "Fetch an image from a registry", &ImagePull},
+      {"image push", "", "Send an image to its registry", &ImagePush},
       {"image load", "", "Load images from an archive", &ImageLoad},
+      {"image save", "", "Save images to an archive", &ImageSave},
       {"image list", "ls", "List images", &ImageList},
       {"image inspect", "", "Show all about images", &ImageInspect},
+      {"image history", "", "Show how an image was made", &ImageHistory},
       {"image tag", "", "Give an image another name", &ImageTag},
       {"image delete", "rm", "Delete images", &ImageDelete},
+      {"image prune", "", "Delete images that nobody needs", &ImagePrune},
+      {"registry login", "", "Log in to a registry", &RegistryLoginCommand},
+      {"registry logout", "", "Forget the login at a registry", &RegistryLogout},
+      {"registry list", "ls", "List the logins", &RegistryList},
       {"system start", "", "Start the services", &SystemStart},
       {"system stop", "", "Stop all containers and the services", &SystemStop},
       {"system status", "", "Show whether the services run, and how", &SystemStatusCommand},

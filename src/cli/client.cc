@@ -6,6 +6,7 @@
 #include "base/rpc.h"
 #include "base/status.h"
 #include "cli/output/print.h"
+#include "nlohmann/json.hpp"
 #include "proto/apiserver.grpc.pb.h"
 #include "proto/images.grpc.pb.h"
 
@@ -23,6 +24,8 @@ constexpr seconds kQueryTimeout(30);
 constexpr minutes kStartTimeout(5);
 /// Removing and copying files, waiting for a turn in a container's queue.
 constexpr minutes kChangeTimeout(2);
+// A registry that does not answer is tried several times.
+constexpr minutes kLoginTimeout(5);
 /// Between the moment a container should have been stopped and the answer.
 constexpr minutes kStopSlack(1);
 
@@ -48,6 +51,12 @@ ProgressEvent FromProto(const common::v1::Progress& proto) {
           proto.total(),
           proto.unit() == common::v1::Progress::UNIT_BYTES,
           proto.done()};
+}
+
+img::PullRequest::Scheme SchemeOf(const std::string& scheme) {
+  return scheme == "http"    ? img::PullRequest::HTTP
+         : scheme == "https" ? img::PullRequest::HTTPS
+                             : img::PullRequest::AUTO;
 }
 
 template <typename Response>
@@ -269,9 +278,7 @@ absl::StatusOr<std::string> Client::PullImage(const PullOptions& options,
   img::PullRequest request;
   request.set_reference(options.reference);
   request.set_platform(options.platform);
-  request.set_scheme(options.scheme == "http"    ? img::PullRequest::HTTP
-                     : options.scheme == "https" ? img::PullRequest::HTTPS
-                                                 : img::PullRequest::AUTO);
+  request.set_scheme(SchemeOf(options.scheme));
   request.set_max_concurrent_downloads(options.max_concurrent_downloads);
   grpc::ClientContext context;
   auto reader = stubs_->images->Pull(&context, request);
@@ -338,6 +345,103 @@ absl::StatusOr<DeletedImage> Client::DeleteImage(const std::string& reference) {
   RETURN_IF_ERROR(stubs_->Call("Images.Delete", *stubs_->images, &img::Images::Stub::Delete,
                                request, &response, kChangeTimeout));
   return DeletedImage{response.name(), response.reclaimed_bytes()};
+}
+
+absl::StatusOr<PushedImage> Client::PushImage(const PushOptions& options,
+                                              const OnProgress& on_progress) {
+  const auto begun = std::chrono::steady_clock::now();
+  img::PushRequest request;
+  request.set_reference(options.reference);
+  request.set_platform(options.platform);
+  request.set_scheme(SchemeOf(options.scheme));
+  request.set_max_concurrent_uploads(options.max_concurrent_uploads);
+  grpc::ClientContext context;
+  auto reader = stubs_->images->Push(&context, request);
+  img::PushEvent event;
+  PushedImage pushed;
+  while (reader->Read(&event)) {
+    if (event.has_progress()) on_progress(FromProto(event.progress()));
+    if (event.name().empty()) continue;
+    pushed.name = event.name();
+    const auto descriptor = nlohmann::json::parse(event.descriptor_json(), nullptr, false);
+    if (descriptor.is_object()) pushed.digest = descriptor.value("digest", "");
+  }
+  RETURN_IF_ERROR(stubs_->Finish("Images.Push", begun, reader->Finish()));
+  return pushed;
+}
+
+absl::StatusOr<std::vector<std::string>> Client::SaveImages(
+    const SaveOptions& options, const OnProgress& on_progress,
+    const std::function<absl::Status(const std::string&)>& on_data) {
+  const auto begun = std::chrono::steady_clock::now();
+  img::SaveRequest request;
+  for (const std::string& reference : options.references) request.add_references(reference);
+  request.set_platform(options.platform);
+  request.set_path(options.path);
+  grpc::ClientContext context;
+  auto reader = stubs_->images->Save(&context, request);
+  img::SaveEvent event;
+  std::vector<std::string> names;
+  while (reader->Read(&event)) {
+    if (event.has_progress()) on_progress(FromProto(event.progress()));
+    if (!event.data().empty()) {
+      const absl::Status written = on_data(event.data());
+      if (!written.ok()) {
+        context.TryCancel();
+        reader->Finish();
+        return written;
+      }
+    }
+    for (const std::string& name : event.names()) names.push_back(name);
+  }
+  RETURN_IF_ERROR(stubs_->Finish("Images.Save", begun, reader->Finish()));
+  return names;
+}
+
+absl::StatusOr<PrunedImages> Client::PruneImages(const PruneOptions& options) {
+  img::PruneRequest request;
+  request.set_all(options.all);
+  for (const std::string& name : options.in_use_references) request.add_in_use_references(name);
+  for (const std::string& digest : options.in_use_digests) request.add_in_use_digests(digest);
+  img::PruneResponse response;
+  RETURN_IF_ERROR(stubs_->Call("Images.Prune", *stubs_->images, &img::Images::Stub::Prune, request,
+                               &response, kChangeTimeout));
+  return PrunedImages{{response.names().begin(), response.names().end()},
+                      response.reclaimed_bytes()};
+}
+
+absl::StatusOr<std::string> Client::Login(const std::string& registry, const std::string& username,
+                                          const std::string& password, const std::string& scheme) {
+  img::LoginRequest request;
+  request.set_registry(registry);
+  request.set_username(username);
+  request.set_password(password);
+  request.set_scheme(SchemeOf(scheme));
+  img::LoginResponse response;
+  RETURN_IF_ERROR(stubs_->Call("Images.Login", *stubs_->images, &img::Images::Stub::Login, request,
+                               &response, kLoginTimeout));
+  return response.registry();
+}
+
+absl::StatusOr<std::string> Client::Logout(const std::string& registry) {
+  img::LogoutRequest request;
+  request.set_registry(registry);
+  img::LogoutResponse response;
+  RETURN_IF_ERROR(stubs_->Call("Images.Logout", *stubs_->images, &img::Images::Stub::Logout,
+                               request, &response, kQueryTimeout));
+  return response.registry();
+}
+
+absl::StatusOr<std::vector<RegistryLogin>> Client::ListLogins() {
+  img::ListLoginsRequest request;
+  img::ListLoginsResponse response;
+  RETURN_IF_ERROR(stubs_->Call("Images.ListLogins", *stubs_->images, &img::Images::Stub::ListLogins,
+                               request, &response, kQueryTimeout));
+  std::vector<RegistryLogin> logins;
+  for (const auto& login : response.logins()) {
+    logins.push_back({login.registry(), login.username(), login.modified_ns()});
+  }
+  return logins;
 }
 
 absl::StatusOr<SystemStatus> Client::GetStatus() {

@@ -84,6 +84,41 @@ struct DeletedImage {
   int64_t reclaimed_bytes = 0;
 };
 
+struct PushOptions {
+  std::string reference;
+  std::string platform;
+  std::string scheme = "auto";
+  int max_concurrent_uploads = 0;
+};
+
+struct PushedImage {
+  std::string name;
+  std::string digest;  // "sha256:…", in the registry
+};
+
+struct SaveOptions {
+  std::vector<std::string> references;
+  std::string platform;
+  std::string path;  // absolute; empty: the archive comes in parts
+};
+
+struct PruneOptions {
+  bool all = false;
+  std::vector<std::string> in_use_references;
+  std::vector<std::string> in_use_digests;
+};
+
+struct PrunedImages {
+  std::vector<std::string> names;
+  int64_t reclaimed_bytes = 0;
+};
+
+struct RegistryLogin {
+  std::string registry;
+  std::string username;
+  int64_t modified_ns = 0;  // since the epoch; 0: not known
+};
+
 class Client {
  public:
   using OnProgress = std::function<void(const ProgressEvent&)>;
@@ -125,6 +160,19 @@ class Client {
   absl::StatusOr<std::string> GetImage(const std::string& reference);
   absl::StatusOr<std::string> TagImage(const std::string& source, const std::string& target);
   absl::StatusOr<DeletedImage> DeleteImage(const std::string& reference);
+
+  absl::StatusOr<PushedImage> PushImage(const PushOptions& options, const OnProgress& on_progress);
+  /// The names in the archive. `on_data` gets its parts where no path is given.
+  absl::StatusOr<std::vector<std::string>> SaveImages(
+      const SaveOptions& options, const OnProgress& on_progress,
+      const std::function<absl::Status(const std::string&)>& on_data);
+  absl::StatusOr<PrunedImages> PruneImages(const PruneOptions& options);
+
+  // Registries; the results are the registry's name as it is kept.
+  absl::StatusOr<std::string> Login(const std::string& registry, const std::string& username,
+                                    const std::string& password, const std::string& scheme);
+  absl::StatusOr<std::string> Logout(const std::string& registry);
+  absl::StatusOr<std::vector<RegistryLogin>> ListLogins();
 
   // The system.
   absl::StatusOr<SystemStatus> GetStatus();

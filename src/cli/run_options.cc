@@ -95,7 +95,12 @@ absl::StatusOr<std::string> PlatformFlags::Resolve() const {
 }
 
 void FetchFlags::Declare(OptionParser& parser) {
-  if (absl::StatusOr<ProgressMode> mode = ParseProgressMode("auto"); mode.ok()) progress = *mode;
+  DeclareConnection(parser);
+  parser.Value("--max-concurrent-downloads", "N", &max_concurrent_downloads, 1,
+               "How many layers to fetch at once (3)");
+}
+
+void FetchFlags::DeclareScheme(OptionParser& parser) {
   parser.Value("--scheme", "auto|http|https",
                [this](const std::string& value) -> absl::Status {
                  if (value != "auto" && value != "http" && value != "https") {
@@ -106,14 +111,16 @@ void FetchFlags::Declare(OptionParser& parser) {
                  return absl::OkStatus();
                },
                "How to talk to the registry; auto: http on this machine and in private networks");
+}
+
+void FetchFlags::DeclareProgress(OptionParser& parser) {
+  if (absl::StatusOr<ProgressMode> mode = ParseProgressMode("auto"); mode.ok()) progress = *mode;
   parser.Value("--progress", kProgressModes,
                [this](const std::string& value) -> absl::Status {
                  ASSIGN_OR_RETURN(progress, ParseProgressMode(value));
                  return absl::OkStatus();
                },
-               "How to show the progress of fetching an image");
-  parser.Value("--max-concurrent-downloads", "N", &max_concurrent_downloads, 1,
-               "How many layers to fetch at once (3)");
+               "How to show the progress");
 }
 
 PullOptions FetchFlags::Resolve(std::string reference, std::string platform) const {

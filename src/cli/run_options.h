@@ -47,6 +47,13 @@ struct FetchFlags {
 
   /// Sets `progress` to the automatic mode.
   void Declare(OptionParser& parser);
+  // Parts of it, for commands that don't fetch.
+  void DeclareScheme(OptionParser& parser);
+  void DeclareProgress(OptionParser& parser);
+  void DeclareConnection(OptionParser& parser) {
+    DeclareScheme(parser);
+    DeclareProgress(parser);
+  }
   PullOptions Resolve(std::string reference, std::string platform) const;
 };
 

@@ -1,7 +1,9 @@
 #include "model/system_config.h"
 
+#include <filesystem>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -70,6 +72,65 @@ const std::map<std::string, std::map<std::string, Reader>>& Readers() {
   return readers;
 }
 
+absl::Status ReadBool(const toml::node& node, bool& target) {
+  const auto* value = node.as_boolean();
+  if (value == nullptr) return absl::InvalidArgumentError("expected true or false");
+  target = value->get();
+  return absl::OkStatus();
+}
+
+absl::Status ReadMirrors(const toml::node& node, std::vector<std::string>& target) {
+  const toml::array* list = node.as_array();
+  if (list == nullptr) return absl::InvalidArgumentError("expected a list of strings, [\"host\"]");
+  for (const toml::node& item : *list) {
+    std::string mirror;
+    RETURN_IF_ERROR(ReadString(item, mirror));
+    if (mirror.empty() || mirror.find_first_of(" \t@?#") != std::string::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", mirror, "' is no \"host[:port]\" or URL of a registry"));
+    }
+    target.push_back(std::move(mirror));
+  }
+  return absl::OkStatus();
+}
+
+// [registry.hosts."host:port"], one table for each registry.
+absl::Status ReadHosts(const std::string& file, const toml::node& node, SystemConfig& config) {
+  const toml::table* hosts = node.as_table();
+  if (hosts == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Where(file, node, "registry.hosts"),
+                     ": expected sections such as [registry.hosts.\"host:port\"]"));
+  }
+  for (const auto& [host_key, host_node] : *hosts) {
+    const std::string prefix = absl::StrCat("registry.hosts.\"", std::string(host_key.str()), "\"");
+    const toml::table* table = host_node.as_table();
+    if (table == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(Where(file, host_node, prefix),
+                                                     ": expected a section, [", prefix, "]"));
+    }
+    RegistryHost host;
+    for (const auto& [key, value] : *table) {
+      const std::string where =
+          Where(file, value, absl::StrCat(prefix, ".", std::string(key.str())));
+      if (key.str() == "mirrors") {
+        RETURN_IF_ERROR(ReadMirrors(value, host.mirrors), where);
+      } else if (key.str() == "ca") {
+        RETURN_IF_ERROR(ReadString(value, host.ca_file), where);
+        if (host.ca_file.empty()) return absl::InvalidArgumentError(where + ": expected a path");
+        host.ca_file = std::filesystem::path(file).parent_path() / host.ca_file;
+      } else if (key.str() == "insecure") {
+        RETURN_IF_ERROR(ReadBool(value, host.insecure), where);
+      } else {
+        return absl::InvalidArgumentError(
+            absl::StrCat(where, ": no such key; there are: ca, insecure, mirrors"));
+      }
+    }
+    config.registry_hosts.insert_or_assign(std::string(host_key.str()), std::move(host));
+  }
+  return absl::OkStatus();
+}
+
 template <typename Map>
 std::string Known(const Map& map) {
   return absl::StrJoin(map, ", ", [](std::string* out, const auto& item) { out->append(item.first); });
@@ -103,6 +164,10 @@ absl::Status Apply(const std::string& file, SystemConfig& config) {
     for (const auto& [key, node] : *table) {
       const std::string name(key.str());
       const std::string where = Where(file, node, absl::StrCat(section_name, ".", name));
+      if (section_name == "registry" && name == "hosts") {
+        RETURN_IF_ERROR(ReadHosts(file, node, config));
+        continue;
+      }
       auto reader = readers->second.find(name);
       if (reader == readers->second.end()) {
         return absl::InvalidArgumentError(

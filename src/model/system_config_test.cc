@@ -33,6 +33,34 @@ TEST_F(SystemConfigTest, MissingFilesAreEmpty) {
   EXPECT_EQ(*SystemConfig::LoadFiles(folder_.path() + "/a", ""), SystemConfig());
 }
 
+TEST_F(SystemConfigTest, RegistryHosts) {
+  auto config = Load(
+      "[registry.hosts.\"a.test:5000\"]\ninsecure = true\n"
+      "[registry.hosts.\"docker.io\"]\ninsecure = true\n",
+      "[registry]\ndomain = \"ghcr.io\"\n[registry.hosts.\"docker.io\"]\n"
+      "mirrors = [\"m.test:1\", \"https://n.test/proxy\"]\nca = \"ca.pem\"\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  SystemConfig expected;
+  expected.registry_domain = "ghcr.io";
+  expected.registry_hosts["a.test:5000"].insecure = true;
+  expected.registry_hosts["docker.io"] = {
+      {"m.test:1", "https://n.test/proxy"}, folder_.path() + "/ca.pem", false};
+  EXPECT_EQ(*config, expected);
+
+  const auto error = [&](const std::string& text) {
+    return std::string(Load("", text).status().message());
+  };
+  EXPECT_THAT(error("[registry]\nhosts = 1\n"), HasSubstr("line 2: registry.hosts: expected"));
+  EXPECT_THAT(error("[registry.hosts]\n\"a\" = 1\n"),
+              HasSubstr("line 2: registry.hosts.\"a\": expected a section"));
+  EXPECT_THAT(error("[registry.hosts.a]\n\nmirrors = [\"x\", 3]\n"),
+              HasSubstr("user.toml, line 3: registry.hosts.\"a\".mirrors: expected a string"));
+  EXPECT_THAT(error("[registry.hosts.a]\nmirrors = [\"user@host\"]\n"), HasSubstr("user@host"));
+  EXPECT_THAT(error("[registry.hosts.a]\ninsecure = 1\n"), HasSubstr("expected true or false"));
+  EXPECT_THAT(error("[registry.hosts.a]\nca = \"\"\n"), HasSubstr("expected a path"));
+  EXPECT_THAT(error("[registry.hosts.a]\nspeed = 1\n"), HasSubstr("ca, insecure, mirrors"));
+}
+
 TEST_F(SystemConfigTest, ErrorsNameFileLineAndKey) {
   EXPECT_THAT(std::string(Load("", "\n[vm]\naccelerator = \"fast\"\n").status().message()),
               AllOf(HasSubstr("user.toml, line 3: vm.accelerator"), HasSubstr("\"tcg\"")));

@@ -94,6 +94,7 @@ Instance::Instance() : folder_(*base::TemporaryDirectory::Create("ce2e-")) {
     EXPECT_TRUE(base::MakeDirectories(folder() + "/" + name).ok());
   }
   SetEnvironment("HOME", folder() + "/home");
+  SetEnvironment("XDG_CONFIG_HOME", folder() + "/home/.config");
   SetEnvironment("XDG_RUNTIME_DIR", folder() + "/run");
   SetEnvironment("CONTAINER_APP_ROOT", app_root());
   SetEnvironment("CONTAINER_LOG_ROOT", folder() + "/log");

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/fd.h"
 
@@ -22,6 +24,7 @@ namespace container::testing {
 struct TestRequest {
   std::string head;  // request line and headers
   std::string path;  // with the query
+  std::string body;
   /// A header's value, or "".
   std::string Header(const std::string& name) const {
     const std::string lower = absl::AsciiStrToLower(head);
@@ -47,7 +50,11 @@ class TestHttpServer {
  public:
   using Handler = std::function<TestResponse(const TestRequest&)>;
 
-  explicit TestHttpServer(Handler handler) : handler_(std::move(handler)) {
+  /// Where `cut` returns a number that is not negative, the connection breaks behind so many bytes
+  /// of the request's body, and the handler gets these.
+  using Cut = std::function<int64_t(const TestRequest&)>;
+  explicit TestHttpServer(Handler handler, Cut cut = nullptr)
+      : handler_(std::move(handler)), cut_(std::move(cut)) {
     listener_ = base::Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address = {};
     address.sin_family = AF_INET;
@@ -102,13 +109,32 @@ class TestHttpServer {
       if (count <= 0) return Close(fd);
       request.head.append(buffer, count);
     }
+    request.body = request.head.substr(request.head.find("\r\n\r\n") + 4);
+    request.head.resize(request.head.size() - request.body.size());
     const size_t start = request.head.find(' ') + 1;
     request.path = request.head.substr(start, request.head.find(' ', start) - start);
+    const std::string length = request.Header("content-length");
+    size_t size = length.empty() ? 0 : std::stoul(length);
+    const int64_t cut = cut_ ? cut_(request) : -1;
+    if (cut >= 0) size = std::min<size_t>(size, cut);
+    while (request.body.size() < size) {
+      const ssize_t count = ::recv(fd, buffer, sizeof buffer, 0);
+      if (count <= 0) return Close(fd);
+      request.body.append(buffer, count);
+    }
+    if (cut >= 0) request.body.resize(std::min(request.body.size(), size));
     {
       const std::lock_guard lock(mutex_);
       requests_.push_back(request);
     }
     const TestResponse response = handler_(request);
+    if (cut >= 0) return Close(fd);
+    if (absl::StartsWith(request.head, "HEAD ")) {
+      Send(fd, absl::StrCat("HTTP/1.1 ", response.status, " Status\r\nContent-Length: ",
+                            response.body.size(), "\r\nConnection: close\r\n", response.headers,
+                            "\r\n"));
+      return Close(fd);
+    }
     const int64_t claimed = response.claimed_bytes < 0
                                 ? static_cast<int64_t>(response.body.size())
                                 : response.claimed_bytes;
@@ -138,6 +164,7 @@ class TestHttpServer {
   }
 
   Handler handler_;
+  Cut cut_;
   base::Fd listener_;
   int port_ = 0;
   std::atomic<bool> stop_ = false;

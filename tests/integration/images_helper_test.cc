@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -20,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 namespace v1 = images::v1;
 using testing::OciLayout;
+using testing::RegistryFixture;
 using testing::RunTool;
 using testing::TestHttpServer;
 using testing::TestRequest;
@@ -36,7 +39,11 @@ class ImagesHelperTest : public ::testing::Test {
   ImagesHelperTest()
       : folder_(*base::TemporaryDirectory::Create()),
         app_root_(folder_.path() + "/app"),
-        layout_(folder_.path() + "/layout") {}
+        layout_(folder_.path() + "/layout") {
+    // The helper inherits them: neither logins nor settings of whoever runs this test.
+    ::setenv("HOME", folder_.path().c_str(), 1);
+    ::setenv("XDG_CONFIG_HOME", (folder_.path() + "/config").c_str(), 1);
+  }
 
   // Starts a helper as the apiserver does: with a socket that listens already as descriptor 3.
   void Start() {
@@ -229,6 +236,188 @@ TEST_F(ImagesHelperTest, EndsInTheMiddleOfAPull) {
   ASSERT_TRUE(end.ok() && end->has_value());
   EXPECT_EQ((*end)->exit_code, 0);
   puller.join();
+}
+
+TEST_F(ImagesHelperTest, LoginsAreCheckedKeptAndForgotten) {
+  const auto line = RunTool("htpasswd", {"-Bbn", "me", "hunter2"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  ASSERT_TRUE(base::WriteFileAtomically(folder_.path() + "/htpasswd", *line).ok());
+  auto registry = *RegistryFixture::Start(
+      absl::StrCat("auth: {htpasswd: {realm: test, path: ", folder_.path(), "/htpasswd}}\n"));
+  Start();
+  const auto login = [&](const std::string& password) {
+    grpc::ClientContext context;
+    base::SetDeadline(context, std::chrono::seconds(60));
+    v1::LoginRequest request;
+    request.set_registry("http://" + registry->Address() + "/v2/");
+    request.set_username("me");
+    request.set_password(password);
+    v1::LoginResponse response;
+    const grpc::Status status = stub_->Login(&context, request, &response);
+    EXPECT_EQ(response.registry(), status.ok() ? registry->Address() : "");
+    return status.error_code();
+  };
+  const auto logins = [&] {
+    grpc::ClientContext context;
+    v1::ListLoginsResponse response;
+    EXPECT_TRUE(stub_->ListLogins(&context, {}, &response).ok());
+    std::string text;
+    for (const auto& entry : response.logins()) {
+      EXPECT_GT(entry.modified_ns(), 0);
+      absl::StrAppend(&text, entry.username(), "@", entry.registry(), ";");
+    }
+    return text;
+  };
+  const std::string name = registry->Reference("team/app:1");
+  EXPECT_EQ(login("wrong1"), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(logins(), "");
+  EXPECT_EQ(Pull(name).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(login("hunter2"), grpc::StatusCode::OK);
+  EXPECT_EQ(logins(), absl::StrCat("me@", registry->Address(), ";"));
+  EXPECT_EQ(Pull(name).error_code(), grpc::StatusCode::NOT_FOUND);
+
+  // Push, and pull what was pushed.
+  const oci::Descriptor image =
+      layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
+  layout_.Name({{name, image}});
+  {
+    grpc::ClientContext context;
+    v1::LoadRequest request;
+    request.set_path(layout_.path());
+    const auto reader = stub_->Load(&context, request);
+    for (v1::ImageEvent event; reader->Read(&event);) {
+    }
+    ASSERT_TRUE(reader->Finish().ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::PushRequest request;
+    request.set_reference(name);
+    const auto reader = stub_->Push(&context, request);
+    std::string descriptor;
+    for (v1::PushEvent event; reader->Read(&event);) {
+      if (event.name() == name) descriptor = event.descriptor_json();
+    }
+    const grpc::Status status = reader->Finish();
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(nlohmann::json::parse(descriptor)["digest"], image.digest);
+  }
+  EXPECT_TRUE(Pull(name).ok());
+
+  // Saved through the call itself, and to a file.
+  std::string archive;
+  {
+    grpc::ClientContext context;
+    v1::SaveRequest request;
+    request.add_references(name);
+    const auto reader = stub_->Save(&context, request);
+    for (v1::SaveEvent event; reader->Read(&event);) archive += event.data();
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::SaveRequest request;
+    request.add_references(name);
+    request.set_path(folder_.path() + "/out.tar");
+    const auto reader = stub_->Save(&context, request);
+    std::string names;
+    for (v1::SaveEvent event; reader->Read(&event);) {
+      EXPECT_TRUE(event.data().empty());
+      for (const std::string& saved : event.names()) names += saved;
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_EQ(names, name);
+  }
+  EXPECT_EQ(oci::Sha256Digest(archive),
+            oci::Sha256Digest(*base::ReadFile(folder_.path() + "/out.tar")));
+  {
+    grpc::ClientContext context;
+    v1::PruneRequest request;
+    request.set_all(true);
+    v1::PruneResponse response;
+    EXPECT_TRUE(stub_->Prune(&context, request, &response).ok());
+    ASSERT_EQ(response.names_size(), 1);
+    EXPECT_EQ(response.names(0), name);
+  }
+
+  const auto logout = [&] {
+    grpc::ClientContext context;
+    v1::LogoutRequest request;
+    request.set_registry(registry->Address());
+    v1::LogoutResponse response;
+    return stub_->Logout(&context, request, &response).error_code();
+  };
+  EXPECT_EQ(logout(), grpc::StatusCode::OK);
+  EXPECT_EQ(logout(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(logins(), "");
+  EXPECT_EQ(Pull(name).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  const std::string log = *base::ReadFile(folder_.path() + "/log");
+  EXPECT_TRUE(absl::StrContains(log, "login"));
+  EXPECT_FALSE(absl::StrContains(log, "hunter2"));
+  EXPECT_FALSE(absl::StrContains(log, "wrong1"));
+}
+
+TEST_F(ImagesHelperTest, ConfigurationIsReadAtEachRequest) {
+  const oci::Descriptor image =
+      layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
+  TestHttpServer mirror([&](const TestRequest& request) -> TestResponse {
+    if (absl::StrContains(request.path, "/manifests/")) {
+      return {200, absl::StrCat("Content-Type: ", oci::kOciManifest, "\r\n"),
+              layout_.blobs().at(image.digest)};
+    }
+    return {200, "", layout_.blobs().at(request.path.substr(request.path.rfind('/') + 1))};
+  });
+  Start();
+  const std::string config = folder_.path() + "/config/container/config.toml";
+  ASSERT_TRUE(base::MakeDirectories(folder_.path() + "/config/container").ok());
+  ASSERT_TRUE(base::WriteFileAtomically(config, "[registry.hosts.\"127.0.0.1:1\"]\nmirror = 1\n")
+                  .ok());
+  const grpc::Status wrong = Pull("127.0.0.1:1/app:1");
+  EXPECT_EQ(wrong.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(absl::StrContains(wrong.error_message(), config + ", line 2")) << wrong.error_message();
+  ASSERT_TRUE(base::WriteFileAtomically(
+                  config, absl::StrCat("[registry.hosts.\"127.0.0.1:1\"]\nmirrors = [\"",
+                                       mirror.Address(), "\"]\n"))
+                  .ok());
+  const grpc::Status pulled = Pull("127.0.0.1:1/app:1");
+  EXPECT_TRUE(pulled.ok()) << pulled.error_message();
+}
+
+// SIGKILL at moments that the clock chooses, until a pull gets through.
+TEST_F(ImagesHelperTest, NothingIsCorruptWheneverItDies) {
+  auto registry = *RegistryFixture::Start();
+  std::minstd_rand random(std::random_device{}());
+  std::vector<testing::TestLayer> layers;
+  for (int i = 0; i < 4; ++i) {
+    std::string noise(2 << 20, '\0');
+    for (char& c : noise) c = static_cast<char>(random() >> 8);
+    layers.push_back(layout_.Layer({{absl::StrCat("f", i), noise}}));
+  }
+  layout_.Name({{"served", layout_.Image(layers, oci::Platform::Host())}});
+  ASSERT_TRUE(registry->Fill("oci:" + layout_.path() + ":served", "app:1").ok());
+  const std::string name = registry->Reference("app:1");
+  const auto expect_sound = [&] {
+    for (const auto& entry : fs::directory_iterator(app_root_ + "/content/blobs/sha256")) {
+      EXPECT_EQ(oci::DigestHex(oci::Sha256Digest(*base::ReadFile(entry.path()))),
+                entry.path().filename().string());
+    }
+  };
+  for (int round = 0; round < 12; ++round) {
+    Start();
+    std::string version;
+    ASSERT_TRUE(Ping(&version).ok());
+    std::thread puller([&] { Pull(name); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 120));
+    process_->Signal(SIGKILL).IgnoreError();
+    ASSERT_TRUE(process_->Wait().ok());
+    puller.join();
+    expect_sound();
+  }
+  Start();
+  const grpc::Status pulled = Pull(name);
+  EXPECT_TRUE(pulled.ok()) << pulled.error_message();
+  expect_sound();
+  EXPECT_TRUE(fs::is_empty(app_root_ + "/content/staging"));
 }
 
 }  // namespace

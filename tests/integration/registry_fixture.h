@@ -62,13 +62,14 @@ inline absl::StatusOr<std::string> RunTool(const std::string& program,
 
 class RegistryFixture {
  public:
-  /// Returns when the registry listens. `extra_yaml` goes to the end of its configuration.
+  /// Returns when the registry listens. `extra_yaml` goes to the end of its configuration,
+  /// `extra_http` (", tls: {…}") to the end of the part about HTTP.
   static absl::StatusOr<std::unique_ptr<RegistryFixture>> Start(
-      const std::string& extra_yaml = "") {
+      const std::string& extra_yaml = "", const std::string& extra_http = "") {
     ASSIGN_OR_RETURN(base::TemporaryDirectory folder,
                      base::TemporaryDirectory::Create("registry-"));
     std::unique_ptr<RegistryFixture> fixture(new RegistryFixture(std::move(folder)));
-    RETURN_IF_ERROR(fixture->Run(extra_yaml), "start docker-registry");
+    RETURN_IF_ERROR(fixture->Run(extra_yaml, extra_http), "start docker-registry");
     return fixture;
   }
 
@@ -120,14 +121,14 @@ class RegistryFixture {
  private:
   explicit RegistryFixture(base::TemporaryDirectory folder) : folder_(std::move(folder)) {}
 
-  absl::Status Run(const std::string& extra_yaml) {
+  absl::Status Run(const std::string& extra_yaml, const std::string& extra_http) {
     ASSIGN_OR_RETURN(port_, FreePort());
     const std::string config = folder_.path() + "/config.yml";
     RETURN_IF_ERROR(base::WriteFileAtomically(
         config, absl::StrCat("version: 0.1\nlog: {level: info}\nstorage:\n  filesystem: "
                              "{rootdirectory: ",
                              folder_.path(), "/data}\n  delete: {enabled: true}\nhttp: {addr: ",
-                             Address(), "}\n", extra_yaml)));
+                             Address(), extra_http, "}\n", extra_yaml)));
     ASSIGN_OR_RETURN(base::FdPair output, base::MakePipe());
     base::SubprocessSpec spec;
     spec.program = "docker-registry";

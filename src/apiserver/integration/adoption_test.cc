@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "base/subprocess.h"
 #include "gmock/gmock.h"
+#include "grpc/grpc.h"
 #include "gtest/gtest.h"
 #include "model/container.h"
 #include "proto/apiserver.grpc.pb.h"
@@ -31,6 +32,9 @@ constexpr char kBusybox[] = "/bin/busybox";
 
 class AdoptionTest : public testing::Test {
  protected:
+  /// The last channel that goes would end the library, which can take ten seconds.
+  static void SetUpTestSuite() { grpc_init(); }
+
   void SetUp() override {
     const char* build = std::getenv("CONTAINER_BUILD_DIR");
     install_root_ = build != nullptr ? build : "build";

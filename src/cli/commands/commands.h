@@ -17,11 +17,19 @@ int ContainerStart(Invocation& call);
 int ContainerStop(Invocation& call);
 
 int ImageDelete(Invocation& call);
+int ImageHistory(Invocation& call);
 int ImageInspect(Invocation& call);
 int ImageList(Invocation& call);
 int ImageLoad(Invocation& call);
+int ImagePrune(Invocation& call);
 int ImagePull(Invocation& call);
+int ImagePush(Invocation& call);
+int ImageSave(Invocation& call);
 int ImageTag(Invocation& call);
+
+int RegistryList(Invocation& call);
+int RegistryLoginCommand(Invocation& call);
+int RegistryLogout(Invocation& call);
 
 int SystemKernelSet(Invocation& call);
 int SystemLogs(Invocation& call);

@@ -3,14 +3,21 @@
 #include <chrono>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "model/system_config.h"
 #include "plugins/core_images/images/catalog.h"
 #include "plugins/core_images/images/load.h"
 #include "plugins/core_images/images/pull.h"
+#include "plugins/core_images/images/push.h"
+#include "plugins/core_images/images/save.h"
+#include "plugins/core_images/oci/credentials.h"
+#include "plugins/core_images/oci/endpoint.h"
 #include "proto/images.grpc.pb.h"
 
 namespace container::images {
@@ -24,6 +31,20 @@ constexpr int kDownloadLimit = 64;
 absl::StatusOr<oci::Platform> PlatformOf(const std::string& text) {
   if (text.empty()) return oci::Platform::Host();
   return oci::Platform::Parse(text);
+}
+
+// From config.toml as it is now, so that a change needs no restart.
+absl::StatusOr<oci::RegistryOptions> RegistryOptionsFor(v1::PullRequest::Scheme scheme) {
+  ASSIGN_OR_RETURN(const model::SystemConfig config, model::SystemConfig::Load());
+  oci::RegistryOptions options;
+  if (scheme == v1::PullRequest::HTTP) options.scheme = oci::Scheme::kHttp;
+  if (scheme == v1::PullRequest::HTTPS) options.scheme = oci::Scheme::kHttps;
+  for (const auto& [domain, host] : config.registry_hosts) {
+    options.hosts[domain] = {host.mirrors, host.ca_file, host.insecure};
+  }
+  options.credentials =
+      std::make_shared<oci::CredentialStore>(oci::CredentialStore::FromEnvironment());
+  return options;
 }
 
 void Encode(const ProgressEvent& event, common::v1::Progress* progress) {
@@ -122,6 +143,68 @@ class ImagesService final : public v1::Images::Service {
     return log.Finish(DoPrepareRoot(context, *request, writer));
   }
 
+  grpc::Status Push(grpc::ServerContext* context, const v1::PushRequest* request,
+                    grpc::ServerWriter<v1::PushEvent>* writer) override {
+    const CallLog log("push", request->reference());
+    return log.Finish(DoPush(context, *request, writer));
+  }
+
+  grpc::Status Save(grpc::ServerContext* context, const v1::SaveRequest* request,
+                    grpc::ServerWriter<v1::SaveEvent>* writer) override {
+    const CallLog log("save", absl::StrJoin(request->references(), " "));
+    return log.Finish(DoSave(context, *request, writer));
+  }
+
+  grpc::Status Prune(grpc::ServerContext*, const v1::PruneRequest* request,
+                     v1::PruneResponse* response) override {
+    const CallLog log("prune", request->all() ? "all" : "unnamed");
+    PruneOptions options;
+    options.all = request->all();
+    options.in_use_references = {request->in_use_references().begin(),
+                                 request->in_use_references().end()};
+    options.in_use_digests = {request->in_use_digests().begin(), request->in_use_digests().end()};
+    const auto pruned = images::Prune(store_, options);
+    if (pruned.ok()) {
+      for (const std::string& name : pruned->names) response->add_names(name);
+      response->set_reclaimed_bytes(pruned->reclaimed_bytes);
+    }
+    LogWarnings();
+    return log.Finish(pruned.status());
+  }
+
+  grpc::Status Login(grpc::ServerContext* context, const v1::LoginRequest* request,
+                     v1::LoginResponse* response) override {
+    const CallLog log("login", request->registry());
+    return log.Finish(DoLogin(context, *request, *response));
+  }
+
+  grpc::Status Logout(grpc::ServerContext*, const v1::LogoutRequest* request,
+                      v1::LogoutResponse* response) override {
+    const CallLog log("logout", request->registry());
+    const auto logout = [&]() -> absl::Status {
+      ASSIGN_OR_RETURN(const std::string registry, oci::CanonicalRegistry(request->registry()));
+      ASSIGN_OR_RETURN(const bool removed,
+                       oci::CredentialStore::FromEnvironment().Remove(registry));
+      if (!removed) return absl::NotFoundError(absl::StrCat("there is no login for ", registry));
+      response->set_registry(registry);
+      return absl::OkStatus();
+    };
+    return log.Finish(logout());
+  }
+
+  grpc::Status ListLogins(grpc::ServerContext*, const v1::ListLoginsRequest*,
+                          v1::ListLoginsResponse* response) override {
+    const auto logins = oci::CredentialStore::FromEnvironment().List();
+    if (!logins.ok()) return base::ToGrpc(logins.status());
+    for (const oci::Login& login : *logins) {
+      v1::ListLoginsResponse::Login& entry = *response->add_logins();
+      entry.set_registry(login.registry);
+      entry.set_username(login.username);
+      entry.set_modified_ns(login.modified_ns);
+    }
+    return grpc::Status::OK;
+  }
+
   grpc::Status Ping(grpc::ServerContext*, const v1::PingRequest*,
                     v1::PingResponse* response) override {
     response->set_version(std::string(base::kVersion));
@@ -148,8 +231,7 @@ class ImagesService final : public v1::Images::Service {
     PullOptions options;
     ASSIGN_OR_RETURN(options.reference, oci::Reference::Parse(request.reference()));
     ASSIGN_OR_RETURN(options.platform, PlatformOf(request.platform()));
-    if (request.scheme() == v1::PullRequest::HTTP) options.scheme = oci::Scheme::kHttp;
-    if (request.scheme() == v1::PullRequest::HTTPS) options.scheme = oci::Scheme::kHttps;
+    ASSIGN_OR_RETURN(options.registry, RegistryOptionsFor(request.scheme()));
     options.max_concurrent_downloads = request.max_concurrent_downloads() == 0
                                            ? kDefaultDownloads
                                            : request.max_concurrent_downloads();
@@ -165,6 +247,78 @@ class ImagesService final : public v1::Images::Service {
     v1::ImageEvent event;
     event.set_image_json(ImageJson(store_, *image));
     writer->Write(event);
+    return absl::OkStatus();
+  }
+
+  absl::Status DoPush(grpc::ServerContext* context, const v1::PushRequest& request,
+                      grpc::ServerWriter<v1::PushEvent>* writer) {
+    PushOptions options;
+    options.reference = request.reference();
+    if (!request.platform().empty()) {
+      ASSIGN_OR_RETURN(options.platform, oci::Platform::Parse(request.platform()));
+    }
+    ASSIGN_OR_RETURN(options.registry, RegistryOptionsFor(request.scheme()));
+    options.max_concurrent_uploads = request.max_concurrent_uploads() == 0
+                                         ? kDefaultDownloads
+                                         : request.max_concurrent_uploads();
+    if (options.max_concurrent_uploads < 1 || options.max_concurrent_uploads > kDownloadLimit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the number of concurrent uploads must be 1 to ", kDownloadLimit));
+    }
+    Reporter reporter(SinkTo(writer));
+    const auto pushed = images::Push(store_, options, reporter, CancelledBy(context));
+    RETURN_IF_ERROR(pushed.status(), absl::StrCat("push ", request.reference()));
+    v1::PushEvent event;
+    event.set_name(pushed->name);
+    event.set_descriptor_json(pushed->descriptor.ToJson().dump());
+    writer->Write(event);
+    return absl::OkStatus();
+  }
+
+  absl::Status DoSave(grpc::ServerContext* context, const v1::SaveRequest& request,
+                      grpc::ServerWriter<v1::SaveEvent>* writer) {
+    SaveOptions options;
+    options.references = {request.references().begin(), request.references().end()};
+    if (!request.platform().empty()) {
+      ASSIGN_OR_RETURN(options.platform, oci::Platform::Parse(request.platform()));
+    }
+    const Cancelled cancelled = CancelledBy(context);
+    Reporter reporter(SinkTo(writer));
+    absl::StatusOr<std::vector<std::string>> saved;
+    if (request.path().empty()) {
+      v1::SaveEvent event;
+      const ArchiveSink sink = [&](absl::string_view data) -> absl::Status {
+        event.set_data(data.data(), data.size());
+        if (writer->Write(event)) return absl::OkStatus();
+        return absl::CancelledError("the client has gone");
+      };
+      // Progress would come from the same thread: it fits between the parts.
+      saved = images::Save(store_, options, sink, reporter, cancelled);
+    } else if (request.path()[0] != '/') {
+      return absl::InvalidArgumentError("the archive's path is not absolute");
+    } else {
+      saved = images::SaveFile(store_, options, request.path(), reporter, cancelled);
+    }
+    RETURN_IF_ERROR(saved.status(), "save");
+    v1::SaveEvent event;
+    for (const std::string& name : *saved) event.add_names(name);
+    writer->Write(event);
+    return absl::OkStatus();
+  }
+
+  absl::Status DoLogin(grpc::ServerContext* context, const v1::LoginRequest& request,
+                       v1::LoginResponse& response) {
+    ASSIGN_OR_RETURN(const std::string registry, oci::CanonicalRegistry(request.registry()));
+    if (request.username().empty() || absl::StrContains(request.username(), ":")) {
+      return absl::InvalidArgumentError("the user name is empty or has a ':' in it");
+    }
+    ASSIGN_OR_RETURN(const oci::RegistryOptions options, RegistryOptionsFor(request.scheme()));
+    const oci::Credential credential{request.username(), request.password(), ""};
+    oci::Endpoint endpoint(registry, options, CancelledBy(context), credential);
+    RETURN_IF_ERROR(endpoint.Check(), absl::StrCat("log in to ", registry));
+    RETURN_IF_ERROR(oci::CredentialStore::FromEnvironment().Put(registry, credential),
+                    "keep the login");
+    response.set_registry(registry);
     return absl::OkStatus();
   }
 

@@ -20,6 +20,7 @@ namespace container::images {
 namespace {
 
 constexpr size_t kShortestDigest = 12;
+constexpr char kUntaggedPrefix[] = "untagged@";  // as load.cc names what has no name
 
 nlohmann::json PlatformJson(const oci::Platform& platform) {
   nlohmann::json json = {{"os", platform.os}, {"architecture", platform.architecture}};
@@ -79,13 +80,18 @@ std::string ImageJson(store::ContentStore& store, const store::NamedImage& image
   std::optional<std::chrono::system_clock::time_point> created;
   for (Variant& variant : LocalVariants(store, image.descriptor)) {
     int64_t size_bytes = variant.descriptor.size_bytes + variant.manifest.config.size_bytes;
-    for (const oci::Descriptor& layer : variant.manifest.layers) size_bytes += layer.size_bytes;
+    nlohmann::json layers = nlohmann::json::array();
+    for (const oci::Descriptor& layer : variant.manifest.layers) {
+      size_bytes += layer.size_bytes;
+      layers.push_back(layer.ToJson());
+    }
     const auto time = base::ParseTimestamp(variant.config.created);
     if (time.ok() && (!created.has_value() || *time < *created)) created = *time;
     variants.push_back({{"platform", PlatformJson(variant.platform)},
                         {"digest", variant.descriptor.digest},
                         {"size", size_bytes},
-                        {"config", std::move(variant.config.json)}});
+                        {"config", std::move(variant.config.json)},
+                        {"layers", std::move(layers)}});
   }
   const nlohmann::json document = {
       {"id", std::string(oci::DigestHex(image.descriptor.digest))},
@@ -152,6 +158,29 @@ absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view te
   absl::StatusOr<int64_t> freed_bytes = store.Sweep();
   result.sweep_status = freed_bytes.status();
   if (freed_bytes.ok()) result.reclaimed_bytes = *freed_bytes;
+  return result;
+}
+
+absl::StatusOr<Pruned> Prune(store::ContentStore& store, const PruneOptions& options) {
+  std::set<std::string> in_use(options.in_use_digests.begin(), options.in_use_digests.end());
+  for (const std::string& text : options.in_use_references) {
+    in_use.insert(text);
+    const absl::StatusOr<oci::Reference> reference = oci::Reference::Parse(text);
+    if (reference.ok()) in_use.insert(reference->Normalized());
+  }
+  Pruned result;
+  for (const store::NamedImage& image : store.List()) {
+    const bool has_name = !absl::StartsWith(image.name, kUntaggedPrefix);
+    if (has_name && !options.all) continue;
+    if (in_use.contains(image.name) || in_use.contains(image.descriptor.digest)) continue;
+    const absl::Status removed = store.Remove(image.name);
+    if (absl::IsNotFound(removed)) continue;  // by somebody else, meanwhile
+    RETURN_IF_ERROR(removed);
+    result.names.push_back(image.name);
+  }
+  ASSIGN_OR_RETURN(const int64_t staged_bytes, store.SweepStaged());
+  ASSIGN_OR_RETURN(const int64_t freed_bytes, store.Sweep());
+  result.reclaimed_bytes = staged_bytes + freed_bytes;
   return result;
 }
 

@@ -13,7 +13,7 @@
 namespace container::images {
 
 /// The image object of `image inspect`: {id, configuration{name, creationDate, descriptor},
-/// variants[{platform, digest, size, config}]}. A variant's size is that of its manifest,
+/// variants[{platform, digest, size, config, layers}]}, layers being descriptors. A variant's size is that of its manifest,
 /// configuration and layers; variants that are not in the store in full are left out.
 std::string ImageJson(store::ContentStore& store, const store::NamedImage& image);
 
@@ -34,6 +34,19 @@ struct Deletion {
 /// Removes a name and what nothing else needs. By digest only where the digest has one name:
 /// FAILED_PRECONDITION otherwise.
 absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text);
+
+struct PruneOptions {
+  bool all = false;  // also images with names, unless in use
+  std::vector<std::string> in_use_references;  // names in any form
+  std::vector<std::string> in_use_digests;
+};
+struct Pruned {
+  std::vector<std::string> names;  // removed
+  int64_t reclaimed_bytes = 0;
+};
+/// Removes images that were loaded without a name (or all that are not in use), what interrupted
+/// downloads have left, and all content that nothing needs.
+absl::StatusOr<Pruned> Prune(store::ContentStore& store, const PruneOptions& options);
 
 struct Root {
   std::string path;

@@ -19,7 +19,7 @@
 namespace container::images {
 namespace {
 
-// Fetches one blob unless the store has it.
+// Fetches one blob unless the store has it, going on from where an earlier pull was interrupted.
 absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
                        oci::RegistryClient& registry, const oci::Descriptor& descriptor,
                        const std::function<void(int64_t)>& report, const Cancelled& cancelled) {
@@ -27,13 +27,30 @@ absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
   ASSIGN_OR_RETURN(const auto lock, store.Lock(descriptor.digest, cancelled));
   ASSIGN_OR_RETURN(const bool present, store.Has(descriptor.digest, descriptor.size_bytes));
   if (present) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> blob, store.NewBlob());
-  RETURN_IF_ERROR(registry.GetBlob(descriptor, [&](absl::string_view data) -> absl::Status {
-    RETURN_IF_ERROR(blob->Append(data));
-    report(blob->size_bytes());
-    return absl::OkStatus();
-  }));
-  return blob->Commit(descriptor.digest, descriptor.size_bytes, lease).status();
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> blob,
+                     store.ResumeBlob(descriptor.digest, descriptor.size_bytes));
+    const bool is_resumed = blob->size_bytes() > 0;
+    absl::Status status = registry.GetBlob(
+        descriptor, blob->size_bytes(), [&](absl::string_view data) -> absl::Status {
+          const absl::Status written = blob->Append(data);
+          if (!written.ok()) {
+            // What is staged must not be what keeps the disk full.
+            blob->Discard();
+            return written;
+          }
+          report(blob->size_bytes());
+          return absl::OkStatus();
+        });
+    if (status.ok()) {
+      status = blob->Commit(descriptor.digest, descriptor.size_bytes, lease).status();
+    }
+    if (!absl::IsDataLoss(status)) return status;
+    blob->Discard();
+    // The fault may lie in what was here before, or in a mirror.
+    const bool had_mirrors = registry.LeaveMirrors();
+    if (!is_resumed && !had_mirrors) return status;
+  }
 }
 
 // Downloads layers in threads of its own, in order, and lets others wait for each.
@@ -97,7 +114,7 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
                                        Reporter& reporter, const Cancelled& cancelled) {
   std::atomic<bool> abandoned = false;  // a part has failed, so the others may end
   const Cancelled stopped = [&] { return abandoned.load() || (cancelled && cancelled()); };
-  oci::RegistryClient registry(options.reference, options.scheme, stopped);
+  oci::RegistryClient registry(options.reference, options.registry, stopped);
   const std::unique_ptr<store::Lease> lease = store.NewLease();
 
   // Manifests and the configuration.
@@ -117,7 +134,7 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
     }
     ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> blob, store.NewBlob());
     std::string body;
-    RETURN_IF_ERROR(registry.GetBlob(descriptor, [&](absl::string_view data) -> absl::Status {
+    RETURN_IF_ERROR(registry.GetBlob(descriptor, 0, [&](absl::string_view data) -> absl::Status {
       body.append(data.data(), data.size());
       return blob->Append(data);
     }));

@@ -1,8 +1,8 @@
 // Fetches an image from its registry into the store and readies its root file system: layers are
 // downloaded side by side while those that have come are unpacked, the lowest first.
 //
-// Until the last step nothing has a name; what was fetched and verified stays in the store when a
-// later step fails, so that the next pull goes on from there.
+// Until the last step nothing has a name; what was fetched stays in the store when a later step
+// fails, even half of a layer, so that the next pull goes on from there.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ namespace container::images {
 struct PullOptions {
   oci::Reference reference;
   oci::Platform platform;
-  oci::Scheme scheme = oci::Scheme::kAuto;
+  oci::RegistryOptions registry;
   int max_concurrent_downloads = 3;
 };
 

@@ -50,13 +50,13 @@ TEST(Url, OriginsCompare) {
 TEST(Scheme, AutoIsHttpForWhatIsNear) {
   for (const char* domain : {"localhost", "localhost:5000", "127.0.0.1:1", "10.1.2.3", "[::1]:5000",
                              "172.16.0.1", "172.31.255.1:80", "192.168.1.1", "[fd00::1]"}) {
-    EXPECT_EQ(SchemeFor(Scheme::kAuto, domain), "http") << domain;
-    EXPECT_EQ(SchemeFor(Scheme::kHttps, domain), "https") << domain;
+    EXPECT_EQ(SchemeFor({}, domain), "http") << domain;
+    EXPECT_EQ(SchemeFor({Scheme::kHttps}, domain), "https") << domain;
   }
   for (const char* domain : {"docker.io", "quay.io", "172.32.0.1", "11.0.0.1", "8.8.8.8:5000",
                              "[2001:db8::1]", "localhost.example", "10.example"}) {
-    EXPECT_EQ(SchemeFor(Scheme::kAuto, domain), "https") << domain;
-    EXPECT_EQ(SchemeFor(Scheme::kHttp, domain), "http") << domain;
+    EXPECT_EQ(SchemeFor({}, domain), "https") << domain;
+    EXPECT_EQ(SchemeFor({Scheme::kHttp}, domain), "http") << domain;
   }
 }
 

@@ -4,59 +4,78 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
-#include "plugins/core_images/oci/challenge.h"
 #include "plugins/core_images/oci/digest.h"
 
 namespace container::oci {
 namespace {
 
-constexpr size_t kTokenLimitBytes = 1 << 20;
+// A download that moves on by so much between two faults is not stuck.
+constexpr int64_t kProgressBytes = 1 << 20;
+// How often a body that is too short, but ends in good order, is asked for again.
+constexpr int kShortLimit = 3;
 
-// docker.io is a name, its registry lives elsewhere.
-std::string RegistryHost(const std::string& domain) {
-  return domain == kDefaultDomain ? "registry-1.docker.io" : domain;
+// The prefix of repositories in a mirror's URL: "/proxy" of "https://host/proxy/".
+std::string PrefixOf(absl::string_view mirror) {
+  if (!absl::ConsumePrefix(&mirror, "https://")) absl::ConsumePrefix(&mirror, "http://");
+  const size_t slash = mirror.find('/');
+  if (slash == absl::string_view::npos) return "";
+  absl::string_view prefix = mirror.substr(slash);
+  while (absl::ConsumeSuffix(&prefix, "/")) {
+  }
+  return std::string(prefix);
 }
 
-// The first error of {"errors": [{"code", "message"}]}, cleaned of control characters.
-std::string RegistryMessage(const std::string& body) {
-  const absl::StatusOr<nlohmann::json> document = ParseJson(body, kTokenLimitBytes);
-  if (!document.ok() || !document->is_object()) return "";
-  const auto errors = document->find("errors");
-  if (errors == document->end() || !errors->is_array() || errors->empty()) return "";
-  const nlohmann::json& first = errors->front();
-  if (!first.is_object()) return "";
-  const auto message = first.find("message");
-  if (message == first.end() || !message->is_string()) return "";
-  std::string text = message->get<std::string>().substr(0, 200);
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
-  return text;
+// The first byte of "bytes 10-99/100", or -1.
+int64_t RangeStart(absl::string_view content_range) {
+  int64_t start = -1;
+  if (!absl::ConsumePrefix(&content_range, "bytes ") ||
+      !absl::SimpleAtoi(content_range.substr(0, content_range.find('-')), &start)) {
+    return -1;
+  }
+  return start;
 }
 
 }  // namespace
 
-std::string SchemeFor(Scheme scheme, absl::string_view domain) {
-  if (scheme == Scheme::kHttp) return "http";
-  if (scheme == Scheme::kHttps) return "https";
-  return IsPrivateHost(UrlHost(absl::StrCat("http://", domain, "/"))) ? "http" : "https";
+RegistryClient::RegistryClient(const Reference& reference, const RegistryOptions& options,
+                               Cancelled cancelled)
+    : reference_(reference) {
+  const auto add = [&](const std::string& server, const std::string& prefix,
+                       const RegistryOptions& server_options) {
+    const std::string path = absl::StrCat(prefix, "/", reference.path);
+    sources_.push_back({std::make_unique<Endpoint>(server, server_options, cancelled), path,
+                        absl::StrCat("repository:", path.substr(1), ":pull")});
+  };
+  RegistryOptions mirror_options = options;
+  mirror_options.scheme = Scheme::kAuto;  // --scheme is a word about the registry
+  for (const std::string& mirror : options.Host(reference.domain).mirrors) {
+    add(mirror, PrefixOf(mirror), mirror_options);
+  }
+  add(reference.domain, "", options);
 }
 
-RegistryClient::RegistryClient(const Reference& reference, Scheme scheme, Cancelled cancelled)
-    : reference_(reference),
-      base_url_(absl::StrCat(SchemeFor(scheme, reference.domain), "://",
-                             RegistryHost(reference.domain), "/v2/", reference.path)),
-      scope_(absl::StrCat("repository:", reference.path, ":pull")),
-      http_(std::move(cancelled)) {}
+bool RegistryClient::LeaveMirrors() {
+  return first_.exchange(sources_.size() - 1) != sources_.size() - 1;
+}
 
 absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifest(
     const std::string& tag_or_digest) {
+  for (size_t i = first_;; ++i) {
+    absl::StatusOr<FetchedManifest> manifest = GetManifestFrom(sources_[i], tag_or_digest);
+    if (manifest.ok() || absl::IsCancelled(manifest.status()) || i + 1 == sources_.size()) {
+      return manifest;
+    }
+  }
+}
+
+absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifestFrom(
+    Source& source, const std::string& tag_or_digest) {
   FetchedManifest result;
   HttpRequest request;
-  request.url = absl::StrCat(base_url_, "/manifests/", tag_or_digest);
   request.accept = {kOciIndex, kOciManifest, kDockerIndex, kDockerManifest};
   request.sink = [&](absl::string_view data) -> absl::Status {
     if (result.body.size() + data.size() > kManifestLimitBytes) {
@@ -66,9 +85,15 @@ absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifest(
     result.body.append(data.data(), data.size());
     return absl::OkStatus();
   };
-  ASSIGN_OR_RETURN(const HttpResponse response, Get(std::move(request)));
+  ASSIGN_OR_RETURN(const HttpResponse response,
+                   source.endpoint->Send(absl::StrCat(source.path, "/manifests/", tag_or_digest),
+                                         std::move(request), {source.scope},
+                                         [&](HttpRequest&) {
+                                           result.body.clear();
+                                           return false;
+                                         }));
   if (response.status != 200) {
-    return HttpError(response, absl::StrCat("image ", reference_.Familiar()));
+    return source.endpoint->ErrorOf(response, absl::StrCat("image ", reference_.Familiar()));
   }
   result.descriptor.digest = Sha256Digest(result.body);
   result.descriptor.size_bytes = static_cast<int64_t>(result.body.size());
@@ -87,109 +112,68 @@ absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifest(
 }
 
 absl::Status RegistryClient::GetBlob(
-    const Descriptor& descriptor, const std::function<absl::Status(absl::string_view)>& sink) {
-  int64_t received = 0;
-  HttpRequest request;
-  request.url = absl::StrCat(base_url_, "/blobs/", descriptor.digest);
-  request.sink = [&](absl::string_view data) -> absl::Status {
-    if (static_cast<int64_t>(data.size()) > descriptor.size_bytes - received) {
-      return absl::DataLossError(absl::StrCat("the registry sent more than the ",
-                                              descriptor.size_bytes, " bytes of blob ",
-                                              ShortDigest(descriptor.digest)));
+    const Descriptor& descriptor, int64_t offset,
+    const std::function<absl::Status(absl::string_view)>& sink) {
+  int64_t received = offset;
+  absl::Status sink_status;
+  const auto get = [&](Source& source) -> absl::Status {
+    int64_t skip = 0;  // bytes that come although we have them
+    int64_t received_before = received;
+    HttpRequest request;
+    request.on_head = [&](const HttpResponse& head) -> absl::Status {
+      // Servers that know no ranges start from the beginning.
+      skip = head.status == 206 ? 0 : received;
+      if (head.status == 206 && RangeStart(head.Header("content-range")) != received) {
+        return absl::DataLossError("the registry sent another part of the blob than asked for");
+      }
+      return absl::OkStatus();
+    };
+    request.sink = [&](absl::string_view data) -> absl::Status {
+      if (skip > 0) {
+        const int64_t known = std::min(skip, static_cast<int64_t>(data.size()));
+        data.remove_prefix(known);
+        skip -= known;
+      }
+      if (data.empty()) return absl::OkStatus();
+      if (static_cast<int64_t>(data.size()) > descriptor.size_bytes - received) {
+        return absl::DataLossError(absl::StrCat("the registry sent more than the ",
+                                                descriptor.size_bytes, " bytes of blob ",
+                                                ShortDigest(descriptor.digest)));
+      }
+      received += static_cast<int64_t>(data.size());
+      sink_status = sink(data);
+      return sink_status;
+    };
+    for (int shorts = 0;; ++shorts) {
+      ASSIGN_OR_RETURN(
+          const HttpResponse response,
+          source.endpoint->Send(absl::StrCat(source.path, "/blobs/", descriptor.digest), request,
+                                {source.scope}, [&](HttpRequest& attempt) {
+                                  attempt.range_start = received;
+                                  return received - std::exchange(received_before, received) >=
+                                         kProgressBytes;
+                                }));
+      if (response.status == 416 && received > 0) {
+        return absl::DataLossError(absl::StrCat("the registry has less than ", received,
+                                                " bytes of blob ",
+                                                ShortDigest(descriptor.digest)));
+      }
+      if (response.status != 200 && response.status != 206) {
+        return source.endpoint->ErrorOf(
+            response, absl::StrCat("blob ", ShortDigest(descriptor.digest), " of ",
+                                   reference_.Familiar()));
+      }
+      // A body without a length may have been cut by whoever is in between.
+      if (received >= descriptor.size_bytes || shorts >= kShortLimit) return absl::OkStatus();
     }
-    received += static_cast<int64_t>(data.size());
-    return sink(data);
   };
-  ASSIGN_OR_RETURN(const HttpResponse response, Get(std::move(request)));
-  if (response.status != 200) {
-    return HttpError(response, absl::StrCat("blob ", ShortDigest(descriptor.digest), " of ",
-                                            reference_.Familiar()));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<HttpResponse> RegistryClient::Get(HttpRequest request) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = authorizations_.find(scope_); found != authorizations_.end()) {
-      request.authorization = found->second;
+  if (received > 0 && received >= descriptor.size_bytes) return absl::OkStatus();
+  for (size_t i = first_;; ++i) {
+    const absl::Status status = get(sources_[i]);
+    if (status.ok() || !sink_status.ok() || absl::IsCancelled(status) ||
+        i + 1 >= sources_.size()) {
+      return status;
     }
-  }
-  absl::StatusOr<HttpResponse> response = http_.Get(request);
-  if (!response.ok() || response->status != 401) return response;
-  ASSIGN_OR_RETURN(request.authorization, FetchToken(*response));
-  return http_.Get(request);
-}
-
-absl::StatusOr<std::string> RegistryClient::FetchToken(const HttpResponse& refusal) {
-  const auto [begin, end] = refusal.headers.equal_range("www-authenticate");
-  std::optional<Challenge> bearer;
-  for (auto header = begin; header != end; ++header) {
-    for (Challenge& challenge : ParseChallenges(header->second)) {
-      if (challenge.scheme == "bearer" && !bearer.has_value()) bearer = std::move(challenge);
-    }
-  }
-  if (!bearer.has_value() || !bearer->parameters.contains("realm")) {
-    return absl::UnauthenticatedError(
-        absl::StrCat("registry ", reference_.domain, " wants a login for ", reference_.path));
-  }
-  const std::string& realm = bearer->parameters["realm"];
-  if (!absl::StartsWith(realm, "http://") && !absl::StartsWith(realm, "https://")) {
-    return absl::UnavailableError(
-        absl::StrCat("registry ", reference_.domain, " names a token server that is no URL"));
-  }
-  std::string scope = bearer->parameters["scope"];
-  if (scope.empty()) scope = scope_;
-  HttpRequest request;
-  request.url = absl::StrCat(realm, absl::StrContains(realm, "?") ? "&" : "?",
-                             "service=", UrlEncode(bearer->parameters["service"]),
-                             "&scope=", UrlEncode(scope));
-  std::string body;
-  request.sink = [&](absl::string_view data) -> absl::Status {
-    if (body.size() + data.size() > kTokenLimitBytes) {
-      return absl::ResourceExhaustedError("the token is too large");
-    }
-    body.append(data.data(), data.size());
-    return absl::OkStatus();
-  };
-  ASSIGN_OR_RETURN(const HttpResponse response, http_.Get(request), "get an anonymous token");
-  if (response.status != 200) return HttpError(response, "an anonymous token");
-  ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(body, kTokenLimitBytes),
-                   "read the token server's answer");
-  for (const char* key : {"token", "access_token"}) {
-    if (!document.is_object()) break;
-    const auto found = document.find(key);
-    if (found == document.end() || !found->is_string()) continue;
-    const std::string& token = found->get_ref<const std::string&>();
-    if (token.empty() || token.find_first_of("\r\n") != std::string::npos) continue;
-    const std::lock_guard lock(mutex_);
-    return authorizations_[scope_] = absl::StrCat("Bearer ", token);
-  }
-  return absl::UnauthenticatedError("the token server's answer holds no token");
-}
-
-absl::Status RegistryClient::HttpError(const HttpResponse& response, absl::string_view what) const {
-  const std::string said = RegistryMessage(response.error_body);
-  const std::string detail = said.empty() ? absl::StrCat("HTTP status ", response.status)
-                                          : absl::StrCat("HTTP status ", response.status, ", ", said);
-  const std::string& domain = reference_.domain;
-  switch (response.status) {
-    case 404:
-      return absl::NotFoundError(
-          absl::StrCat("registry ", domain, " has no such ", what, " (", detail, ")"));
-    case 401:
-      return absl::UnauthenticatedError(absl::StrCat("registry ", domain, " refuses ", what, " (",
-                                                     detail,
-                                                     "): it needs a login, or does not exist"));
-    case 403:
-      return absl::PermissionDeniedError(
-          absl::StrCat("registry ", domain, " forbids access to ", what, " (", detail, ")"));
-    case 429:
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "registry ", domain, " has had too many requests (", detail, "): try again later"));
-    default:
-      return absl::UnavailableError(
-          absl::StrCat("registry ", domain, " can't give ", what, " (", detail, ")"));
   }
 }
 

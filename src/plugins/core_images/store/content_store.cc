@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/units.h"
@@ -25,6 +26,9 @@ namespace {
 constexpr char kLayoutFile[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 constexpr size_t kIndexLimitBytes = 64 << 20;
 constexpr absl::string_view kTemporaryRootPrefix = "tmp-";
+constexpr absl::string_view kResumablePrefix = "partial-";
+// How long an interrupted download may wait for its next pull.
+constexpr auto kResumableAge = std::chrono::hours(7 * 24);
 // Written bytes after which the kernel is told to begin writing them to the disk, so that the fsync
 // at the end finds little left.
 constexpr int64_t kFlushBytes = 8 << 20;
@@ -34,7 +38,7 @@ constexpr int64_t kFlushBytes = 8 << 20;
 // BlobWriter
 
 BlobWriter::~BlobWriter() {
-  if (!path_.empty()) ::unlink(path_.c_str());
+  if (!path_.empty() && (!is_resumable_ || size_bytes_ == 0)) ::unlink(path_.c_str());
 }
 
 absl::Status BlobWriter::Append(absl::string_view data) {
@@ -143,8 +147,7 @@ absl::Status ContentStore::Prepare() {
         absl::StrCat(root_, " is in use by another container-core-images"));
   }
   lock_ = *std::move(lock);
-  RETURN_IF_ERROR(base::RemoveTree(root_ + "/staging"));
-  RETURN_IF_ERROR(base::MakeDirectories(root_ + "/staging"));
+  RETURN_IF_ERROR(CleanStaging());
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(roots_, error)) {
     if (absl::StartsWith(entry.path().filename().string(), kTemporaryRootPrefix)) {
@@ -156,6 +159,21 @@ absl::Status ContentStore::Prepare() {
     RETURN_IF_ERROR(base::WriteFileAtomically(root_ + "/oci-layout", kLayoutFile));
   }
   return LoadIndex();
+}
+
+absl::Status ContentStore::CleanStaging() {
+  const std::string folder = root_ + "/staging";
+  RETURN_IF_ERROR(base::MakeDirectories(folder));
+  const auto oldest = std::filesystem::file_time_type::clock::now() - kResumableAge;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    std::error_code unknown_age;
+    const bool keeps = absl::StartsWith(entry.path().filename().string(), kResumablePrefix) &&
+                       entry.last_write_time(unknown_age) > oldest;
+    if (!keeps || unknown_age) RETURN_IF_ERROR(base::RemoveTree(entry.path()));
+  }
+  if (error) return base::ErrnoStatus(error.value(), absl::StrCat("list ", folder));
+  return absl::OkStatus();
 }
 
 absl::Status ContentStore::LoadIndex() {
@@ -270,6 +288,27 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> ContentStore::NewBlob() {
   std::string path = absl::StrCat(root_, "/staging/", base::RandomHex(12));
   ASSIGN_OR_RETURN(base::Fd fd, base::Open(path, O_WRONLY | O_CREAT | O_EXCL, 0600));
   return std::unique_ptr<BlobWriter>(new BlobWriter(*this, std::move(path), std::move(fd)));
+}
+
+absl::StatusOr<std::unique_ptr<BlobWriter>> ContentStore::ResumeBlob(absl::string_view digest,
+                                                                     int64_t size_bytes) {
+  std::string path = absl::StrCat(root_, "/staging/", kResumablePrefix, oci::DigestHex(digest));
+  ASSIGN_OR_RETURN(base::Fd fd, base::Open(path, O_RDWR | O_CREAT, 0600));
+  std::unique_ptr<BlobWriter> blob(new BlobWriter(*this, std::move(path), std::move(fd)));
+  blob->is_resumable_ = true;
+  struct stat info;
+  if (::fstat(blob->fd_.get(), &info) != 0) return base::ErrnoStatus(blob->path_);
+  if (info.st_size > size_bytes && ::ftruncate(blob->fd_.get(), 0) != 0) {
+    return base::ErrnoStatus(blob->path_);
+  }
+  std::vector<char> buffer(256 << 10);
+  for (;;) {
+    ASSIGN_OR_RETURN(const size_t count, base::ReadSome(blob->fd_.get(), buffer), blob->path_);
+    if (count == 0) return blob;
+    blob->hasher_.Update(absl::string_view(buffer.data(), count));
+    blob->size_bytes_ += static_cast<int64_t>(count);
+    blob->flushed_bytes_ = blob->size_bytes_;
+  }
 }
 
 absl::StatusOr<std::string> ContentStore::PutBlob(absl::string_view content, Lease& lease) {
@@ -396,6 +435,25 @@ absl::Status ContentStore::MarkLocked(std::set<std::string>& keep) const {
   }
   keep.merge(named);
   return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> ContentStore::SweepStaged() {
+  const std::lock_guard lock(mutex_);
+  const std::string folder = root_ + "/staging";
+  int64_t freed_bytes = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    absl::string_view hex = name;
+    if (!absl::ConsumePrefix(&hex, kResumablePrefix)) continue;
+    if (pins_.contains(absl::StrCat(oci::kSha256Prefix, hex))) continue;
+    struct stat info;
+    if (::lstat(entry.path().c_str(), &info) != 0) continue;
+    RETURN_IF_ERROR(base::RemoveFile(entry.path()));
+    freed_bytes += static_cast<int64_t>(info.st_blocks) * 512;
+  }
+  if (error) return base::ErrnoStatus(error.value(), absl::StrCat("list ", folder));
+  return freed_bytes;
 }
 
 absl::StatusOr<int64_t> ContentStore::Sweep(const std::set<std::string>* candidates) {

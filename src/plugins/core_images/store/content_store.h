@@ -41,7 +41,8 @@ struct NamedImage {
 
 class ContentStore;
 
-/// A blob under way. Dropped without Commit, it leaves nothing behind.
+/// A blob under way. Dropped without Commit, it leaves nothing behind, unless it comes from
+/// ResumeBlob.
 class BlobWriter {
  public:
   ~BlobWriter();
@@ -50,6 +51,8 @@ class BlobWriter {
 
   absl::Status Append(absl::string_view data);
   int64_t size_bytes() const { return size_bytes_; }
+  /// Leaves nothing behind, wherever it comes from.
+  void Discard() { is_resumable_ = false; }
 
   /// Makes the blob durable and visible under its digest, which it returns. DATA_LOSS if
   /// `expected_digest` (unless empty) or `expected_size_bytes` (unless negative) is another.
@@ -68,6 +71,7 @@ class BlobWriter {
   oci::Sha256 hasher_;
   int64_t size_bytes_ = 0;
   int64_t flushed_bytes_ = 0;
+  bool is_resumable_ = false;
 };
 
 /// Keeps what is pinned from being swept while the object lives. Pin first, look second.
@@ -122,6 +126,11 @@ class ContentStore {
   /// Hashes a blob. One that is damaged is set aside: DATA_LOSS.
   absl::Status Verify(absl::string_view digest);
   absl::StatusOr<std::unique_ptr<BlobWriter>> NewBlob();
+  /// A blob that stays staged when it is dropped half-written, so that the next one of that digest
+  /// goes on from there: Append continues behind size_bytes(). The caller holds the Lock of the
+  /// digest. What is staged is verified with the rest, by Commit; more than `size_bytes` is dropped.
+  absl::StatusOr<std::unique_ptr<BlobWriter>> ResumeBlob(absl::string_view digest,
+                                                         int64_t size_bytes);
   /// Stores a small document and returns its digest, pinned.
   absl::StatusOr<std::string> PutBlob(absl::string_view content, Lease& lease);
   std::string BlobPath(absl::string_view digest) const;
@@ -149,6 +158,8 @@ class ContentStore {
   /// Waits until nobody else holds `key`; CANCELLED when `cancelled` turns true before.
   absl::StatusOr<std::unique_ptr<KeyLock>> Lock(absl::string_view key,
                                                 const std::function<bool()>& cancelled);
+  /// Removes what ResumeBlob has left and no lease pins. Returns the bytes of disk that became free.
+  absl::StatusOr<int64_t> SweepStaged();
   /// Removes blobs and roots that neither a name nor a lease needs: all such, or of `candidates`
   /// (digests) alone. Returns the bytes of disk that became free. Removes nothing and fails if a
   /// document that says what is needed can't be read.
@@ -161,6 +172,7 @@ class ContentStore {
 
   explicit ContentStore(const base::Paths& paths);
   absl::Status Prepare();
+  absl::Status CleanStaging();
   absl::Status LoadIndex();
   absl::Status WriteIndexLocked(const std::map<std::string, oci::Descriptor>& names) const;
   absl::Status SyncBlobs();

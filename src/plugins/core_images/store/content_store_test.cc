@@ -198,5 +198,51 @@ TEST_F(ContentStoreTest, WorkersTakeTurns) {
   EXPECT_TRUE(got);
 }
 
+TEST_F(ContentStoreTest, AHalfWrittenBlobIsResumedAfterACrash) {
+  const std::string content(100'000, 'x');
+  const std::string digest = oci::Sha256Digest(content);
+  const auto size = static_cast<int64_t>(content.size());
+  {
+    const auto blob = *store_->ResumeBlob(digest, size);
+    EXPECT_EQ(blob->size_bytes(), 0);
+    ASSERT_TRUE(blob->Append(content.substr(0, 60'000)).ok());
+  }
+  EXPECT_FALSE(*store_->Has(digest, size));
+  Reopen();
+  {
+    const auto lease = store_->NewLease();
+    lease->PinBlob(digest);
+    EXPECT_EQ(*store_->SweepStaged(), 0);
+    const auto blob = *store_->ResumeBlob(digest, size);
+    EXPECT_EQ(blob->size_bytes(), 60'000);
+    ASSERT_TRUE(blob->Append(content.substr(60'000)).ok());
+    ASSERT_TRUE(blob->Commit(digest, size, *lease).ok());
+  }
+  EXPECT_TRUE(*store_->Has(digest, size));
+  EXPECT_TRUE(fs::is_empty(paths_.ContentStore() + "/staging"));
+}
+
+TEST_F(ContentStoreTest, WhatIsStagedGoesWhenItIsOfNoUse) {
+  const std::string digest = oci::Sha256Digest("ab");
+  const std::string staged =
+      absl::StrCat(paths_.ContentStore(), "/staging/partial-", oci::DigestHex(digest).data());
+  std::ofstream(staged) << "more than there should be";
+  { EXPECT_EQ((*store_->ResumeBlob(digest, 2))->size_bytes(), 0); }
+  EXPECT_FALSE(fs::exists(staged));  // an empty one is of no use either
+  std::ofstream(staged) << "a";
+  {
+    const auto blob = *store_->ResumeBlob(digest, 2);
+    blob->Discard();
+  }
+  EXPECT_FALSE(fs::exists(staged));
+  std::ofstream(staged) << "a";
+  EXPECT_GT(*store_->SweepStaged(), 0);
+  EXPECT_FALSE(fs::exists(staged));
+  std::ofstream(staged) << "a";
+  fs::last_write_time(staged, fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  Reopen();
+  EXPECT_FALSE(fs::exists(staged));
+}
+
 }  // namespace
 }  // namespace container::store
