@@ -97,7 +97,8 @@ bool IsHexIdentifier(absl::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<Reference> Reference::Parse(absl::string_view text) {
+absl::StatusOr<Reference> Reference::Parse(absl::string_view text,
+                                           absl::string_view default_domain) {
   if (text.empty()) return absl::InvalidArgumentError("the image reference is empty");
   if (text.size() > kTextLimit) return absl::InvalidArgumentError("the image reference is too long");
   if (IsHexIdentifier(text)) {
@@ -131,7 +132,7 @@ absl::StatusOr<Reference> Reference::Parse(absl::string_view text) {
 
   // The first component is a domain if it can't be anything else.
   absl::string_view path = name;
-  result.domain = std::string(kDefaultDomain);
+  result.domain = std::string(default_domain);
   if (const size_t first = name.find('/'); first != absl::string_view::npos) {
     const absl::string_view component = name.substr(0, first);
     const bool has_upper = std::any_of(component.begin(), component.end(),
@@ -189,6 +190,17 @@ std::string Reference::Familiar() const {
     if (parsed.ok() && *parsed == *this) return text;
   }
   return Repository() + suffix;
+}
+
+absl::StatusOr<std::string> CheckDefaultDomain(absl::string_view text) {
+  const absl::StatusOr<Reference> reference = Reference::Parse(absl::StrCat(text, "/a/b:c"));
+  // What the grammar takes for a part of the path ends up below docker.io.
+  if (!reference.ok() || reference->path != "a/b") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", text, "' can't be a default registry; expected a host with a dot or a port "
+                     "(registry.example.com, host:5000), or localhost"));
+  }
+  return reference->domain;
 }
 
 std::string FamiliarName(absl::string_view name) {
