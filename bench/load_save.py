@@ -9,7 +9,7 @@ import image_cases as images
 
 def main():
     options = images.arguments(__doc__)
-    loads, saves = {}, {}
+    table = images.Table("image load and image save", options)
     with images.journal_folder() as folder, common.System(options.build, folder) as system:
         ours = images.Ours(system)
         podman = images.Podman(folder)
@@ -20,8 +20,8 @@ def main():
             archive, saved = f"{folder}/archive.tar", f"{folder}/saved.tar"
             images.quiet("skopeo", "copy", f"oci:{layout}:latest", f"oci-archive:{archive}:{name}")
             shutil.rmtree(layout)
-            load = loads[case] = {"container": [], "podman": []}
-            save = saves[case] = {"container": [], "podman": []}
+            load = {"container": [], "podman": []}
+            save = {"container": [], "podman": []}
             for run in range(options.runs + 1):
                 def counted(samples, sample, counts=run > 0):
                     if counts:  # the first run warms the caches
@@ -45,17 +45,10 @@ def main():
                 system.run("image", "prune", "-a")
                 podman.remove_images()
             os.unlink(archive)
-    notes = ["The memory is the image helper's; of podman, the command's."]
-    table = images.Table("image load", options)
-    for case, samples in loads.items():
-        table.add(f"({case}) {images.CASES[case]}", samples)
-    print()
-    figures = {f"load {name}": figure for name, figure in table.figures.items()}
-    table = images.Table("image save", options)
-    for case, samples in saves.items():
-        table.add(f"({case}) {images.CASES[case]}", samples)
-    table.figures = figures | {f"save {name}": figure for name, figure in table.figures.items()}
-    table.finish(notes + ["podman saves uncompressed layers, its default; ours stay as they came."])
+            table.add(f"load ({case}) {images.CASES[case]}", load)
+            table.add(f"save ({case}) {images.CASES[case]}", save)
+    table.finish(["The memory is the image helper's; of podman, the command's.",
+                  "podman saves uncompressed layers, its default; ours stay as they came."])
 
 
 if __name__ == "__main__":
