@@ -7,6 +7,7 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "base/units.h"
+#include "model/system_config.h"
 #include "nlohmann/json.hpp"
 
 namespace container::cli {
@@ -41,6 +42,15 @@ std::string PlatformText(const Json& platform) {
   return text;
 }
 
+/// Whether names without a registry lead to docker.io; where they don't, only whole names are clear.
+bool HasUsualDomain() {
+  static const bool usual = [] {
+    const auto config = model::SystemConfig::Load();
+    return !config.ok() || config->registry_domain == model::SystemConfig().registry_domain;
+  }();
+  return usual;
+}
+
 /// "docker.io/library/alpine:latest" is what everybody calls alpine, latest.
 void SplitName(absl::string_view name, std::string& repository, std::string& tag) {
   const size_t at = name.find('@');
@@ -50,7 +60,9 @@ void SplitName(absl::string_view name, std::string& repository, std::string& tag
     tag = std::string(name.substr(colon + 1));
     name = name.substr(0, colon);
   }
-  if (absl::ConsumePrefix(&name, "docker.io/")) absl::ConsumePrefix(&name, "library/");
+  if (HasUsualDomain() && absl::ConsumePrefix(&name, "docker.io/")) {
+    absl::ConsumePrefix(&name, "library/");
+  }
   repository = std::string(name);
 }
 

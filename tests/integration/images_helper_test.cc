@@ -381,6 +381,30 @@ TEST_F(ImagesHelperTest, ConfigurationIsReadAtEachRequest) {
                   .ok());
   const grpc::Status pulled = Pull("127.0.0.1:1/app:1");
   EXPECT_TRUE(pulled.ok()) << pulled.error_message();
+
+  // Names without a registry lead where [registry] domain says, without library/.
+  const auto set_domain = [&](const std::string& domain) {
+    return base::WriteFileAtomically(config, "[registry]\ndomain = \"" + domain + "\"\n").ok();
+  };
+  ASSERT_TRUE(set_domain(mirror.Address()));
+  std::string json;
+  const grpc::Status short_name = Pull("app:2", &json);
+  EXPECT_TRUE(short_name.ok()) << short_name.error_message();
+  EXPECT_TRUE(absl::StrContains(json, "\"" + mirror.Address() + "/app:2\"")) << json;
+  const auto get = [&](const std::string& reference) {
+    grpc::ClientContext context;
+    v1::GetRequest request;
+    request.set_reference(reference);
+    v1::GetResponse response;
+    return stub_->Get(&context, request, &response).error_code();
+  };
+  EXPECT_EQ(get("app:2"), grpc::StatusCode::OK);
+  EXPECT_EQ(get("docker.io/app:2"), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(get(image.digest), grpc::StatusCode::OK);
+  ASSERT_TRUE(set_domain("docker.io"));
+  EXPECT_EQ(get("app:2"), grpc::StatusCode::NOT_FOUND);
+  ASSERT_TRUE(set_domain("myhost"));
+  EXPECT_EQ(get("app:2"), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 // SIGKILL at moments that the clock chooses, until a pull gets through.

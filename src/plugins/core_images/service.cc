@@ -47,6 +47,14 @@ absl::StatusOr<oci::RegistryOptions> RegistryOptionsFor(v1::PullRequest::Scheme 
   return options;
 }
 
+// Where names without a registry lead: [registry] domain of config.toml as it is now.
+absl::StatusOr<std::string> DefaultDomain() {
+  ASSIGN_OR_RETURN(const model::SystemConfig config, model::SystemConfig::Load());
+  absl::StatusOr<std::string> domain = oci::CheckDefaultDomain(config.registry_domain);
+  RETURN_IF_ERROR(domain.status(), "[registry] domain in config.toml");
+  return domain;
+}
+
 void Encode(const ProgressEvent& event, common::v1::Progress* progress) {
   progress->set_task_id(event.task_id);
   progress->set_description(event.description);
@@ -107,7 +115,9 @@ class ImagesService final : public v1::Images::Service {
 
   grpc::Status Get(grpc::ServerContext*, const v1::GetRequest* request,
                    v1::GetResponse* response) override {
-    const auto image = FindImage(store_, request->reference());
+    const auto domain = DefaultDomain();
+    if (!domain.ok()) return base::ToGrpc(domain.status());
+    const auto image = FindImage(store_, request->reference(), *domain);
     if (!image.ok()) return base::ToGrpc(image.status());
     response->set_image_json(ImageJson(store_, *image));
     return grpc::Status::OK;
@@ -116,7 +126,9 @@ class ImagesService final : public v1::Images::Service {
   grpc::Status Tag(grpc::ServerContext*, const v1::TagRequest* request,
                    v1::TagResponse* response) override {
     const CallLog log("tag", absl::StrCat(request->source(), "->", request->target()));
-    const auto image = images::Tag(store_, request->source(), request->target());
+    const auto domain = DefaultDomain();
+    if (!domain.ok()) return log.Finish(domain.status());
+    const auto image = images::Tag(store_, request->source(), request->target(), *domain);
     if (image.ok()) response->set_image_json(ImageJson(store_, *image));
     return log.Finish(image.status());
   }
@@ -124,7 +136,9 @@ class ImagesService final : public v1::Images::Service {
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest* request,
                       v1::DeleteResponse* response) override {
     const CallLog log("delete", request->reference());
-    const auto deletion = images::Delete(store_, request->reference());
+    const auto domain = DefaultDomain();
+    if (!domain.ok()) return log.Finish(domain.status());
+    const auto deletion = images::Delete(store_, request->reference(), *domain);
     if (deletion.ok()) {
       response->set_name(deletion->name);
       response->set_reclaimed_bytes(deletion->reclaimed_bytes);
@@ -229,7 +243,8 @@ class ImagesService final : public v1::Images::Service {
   absl::Status DoPull(grpc::ServerContext* context, const v1::PullRequest& request,
                       grpc::ServerWriter<v1::ImageEvent>* writer) {
     PullOptions options;
-    ASSIGN_OR_RETURN(options.reference, oci::Reference::Parse(request.reference()));
+    ASSIGN_OR_RETURN(const std::string domain, DefaultDomain());
+    ASSIGN_OR_RETURN(options.reference, oci::Reference::Parse(request.reference(), domain));
     ASSIGN_OR_RETURN(options.platform, PlatformOf(request.platform()));
     ASSIGN_OR_RETURN(options.registry, RegistryOptionsFor(request.scheme()));
     options.max_concurrent_downloads = request.max_concurrent_downloads() == 0
@@ -254,6 +269,7 @@ class ImagesService final : public v1::Images::Service {
                       grpc::ServerWriter<v1::PushEvent>* writer) {
     PushOptions options;
     options.reference = request.reference();
+    ASSIGN_OR_RETURN(options.default_domain, DefaultDomain());
     if (!request.platform().empty()) {
       ASSIGN_OR_RETURN(options.platform, oci::Platform::Parse(request.platform()));
     }
@@ -279,6 +295,7 @@ class ImagesService final : public v1::Images::Service {
                       grpc::ServerWriter<v1::SaveEvent>* writer) {
     SaveOptions options;
     options.references = {request.references().begin(), request.references().end()};
+    ASSIGN_OR_RETURN(options.default_domain, DefaultDomain());
     if (!request.platform().empty()) {
       ASSIGN_OR_RETURN(options.platform, oci::Platform::Parse(request.platform()));
     }
@@ -342,9 +359,10 @@ class ImagesService final : public v1::Images::Service {
   absl::Status DoPrepareRoot(grpc::ServerContext* context, const v1::PrepareRootRequest& request,
                              grpc::ServerWriter<v1::PrepareRootEvent>* writer) {
     ASSIGN_OR_RETURN(const oci::Platform platform, PlatformOf(request.platform()));
+    ASSIGN_OR_RETURN(const std::string domain, DefaultDomain());
     Reporter reporter(SinkTo(writer));
     const auto prepared = images::PrepareRoot(store_, request.reference(), platform, reporter,
-                                              CancelledBy(context));
+                                              CancelledBy(context), domain);
     LogWarnings();
     RETURN_IF_ERROR(prepared.status());
     v1::PrepareRootEvent event;

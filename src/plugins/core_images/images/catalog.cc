@@ -56,9 +56,11 @@ absl::Status NoSuchImage(absl::string_view text) {
 
 // By name alone.
 absl::StatusOr<std::optional<store::NamedImage>> FindByName(const store::ContentStore& store,
-                                                            absl::string_view text) {
+                                                            absl::string_view text,
+                                                            absl::string_view default_domain) {
   if (auto image = store.Find(std::string(text))) return image;
-  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::Parse(text));
+  ASSIGN_OR_RETURN(const oci::Reference reference,
+                   oci::Reference::Parse(text, default_domain));
   if (auto image = store.Find(reference.Normalized())) return image;
   if (reference.digest.empty()) return std::optional<store::NamedImage>();
   // Any tag of the repository that stands for the digest.
@@ -105,9 +107,10 @@ std::string ImageJson(store::ContentStore& store, const store::NamedImage& image
 }
 
 absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
-                                            absl::string_view text) {
+                                            absl::string_view text,
+                                            absl::string_view default_domain) {
   const absl::string_view digits = DigestDigits(text);
-  auto by_name = FindByName(store, text);
+  auto by_name = FindByName(store, text, default_domain);
   if (by_name.ok() && by_name->has_value()) return **std::move(by_name);
   if (digits.empty()) {
     RETURN_IF_ERROR(by_name.status());
@@ -125,22 +128,25 @@ absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
 }
 
 absl::StatusOr<store::NamedImage> Tag(store::ContentStore& store, absl::string_view source,
-                                      absl::string_view target) {
-  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::Parse(target));
+                                      absl::string_view target,
+                                      absl::string_view default_domain) {
+  ASSIGN_OR_RETURN(const oci::Reference reference,
+                   oci::Reference::Parse(target, default_domain));
   if (!reference.digest.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("the new name '", target, "' must not have a digest"));
   }
   const std::unique_ptr<store::Lease> lease = store.NewLease();
-  ASSIGN_OR_RETURN(store::NamedImage image, FindImage(store, source));
+  ASSIGN_OR_RETURN(store::NamedImage image, FindImage(store, source, default_domain));
   image.name = reference.Normalized();
   RETURN_IF_ERROR(store.Put({image}));
   return image;
 }
 
-absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text) {
-  ASSIGN_OR_RETURN(const store::NamedImage image, FindImage(store, text));
-  const auto by_name = FindByName(store, text);
+absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text,
+                                absl::string_view default_domain) {
+  ASSIGN_OR_RETURN(const store::NamedImage image, FindImage(store, text, default_domain));
+  const auto by_name = FindByName(store, text, default_domain);
   if (!by_name.ok() || !by_name->has_value()) {
     std::vector<std::string> names;
     for (const store::NamedImage& other :
@@ -186,10 +192,10 @@ absl::StatusOr<Pruned> Prune(store::ContentStore& store, const PruneOptions& opt
 
 absl::StatusOr<Root> PrepareRoot(store::ContentStore& store, absl::string_view text,
                                  const oci::Platform& platform, Reporter& reporter,
-                                 const Cancelled& cancelled) {
+                                 const Cancelled& cancelled, absl::string_view default_domain) {
   const std::unique_ptr<store::Lease> lease = store.NewLease();
   Root root;
-  ASSIGN_OR_RETURN(root.image, FindImage(store, text));
+  ASSIGN_OR_RETURN(root.image, FindImage(store, text, default_domain));
   absl::StatusOr<Variant> variant =
       ResolveVariant(FromStore(store), root.image.descriptor, platform);
   const auto not_here = [&]() {

@@ -8,9 +8,12 @@
 #include "absl/strings/string_view.h"
 #include "plugins/core_images/images/progress.h"
 #include "plugins/core_images/images/resolve.h"
+#include "plugins/core_images/oci/reference.h"
 #include "plugins/core_images/store/content_store.h"
 
 namespace container::images {
+
+// Where a function takes a name from a user, `default_domain` is where one without a registry leads.
 
 /// The image object of `image inspect`: {id, configuration{name, creationDate, descriptor},
 /// variants[{platform, digest, size, config, layers}]}, layers being descriptors. A variant's size is that of its manifest,
@@ -19,12 +22,14 @@ std::string ImageJson(store::ContentStore& store, const store::NamedImage& image
 
 /// Finds an image by a name in any form, "name@sha256:…", or 12 or more digits of its digest (with
 /// or without "sha256:"). NOT_FOUND; FAILED_PRECONDITION if digits fit several images.
-absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
-                                            absl::string_view text);
+absl::StatusOr<store::NamedImage> FindImage(
+    const store::ContentStore& store, absl::string_view text,
+    absl::string_view default_domain = oci::kDefaultDomain);
 
 /// Gives the image `source` the further name `target`, which becomes normalized.
 absl::StatusOr<store::NamedImage> Tag(store::ContentStore& store, absl::string_view source,
-                                      absl::string_view target);
+                                      absl::string_view target,
+                                      absl::string_view default_domain = oci::kDefaultDomain);
 
 struct Deletion {
   std::string name;
@@ -33,7 +38,8 @@ struct Deletion {
 };
 /// Removes a name and what nothing else needs. By digest only where the digest has one name:
 /// FAILED_PRECONDITION otherwise.
-absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text);
+absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text,
+                                absl::string_view default_domain = oci::kDefaultDomain);
 
 struct PruneOptions {
   bool all = false;  // also images with names, unless in use
@@ -57,6 +63,7 @@ struct Root {
 /// image's variant for `platform` was never fetched.
 absl::StatusOr<Root> PrepareRoot(store::ContentStore& store, absl::string_view text,
                                  const oci::Platform& platform, Reporter& reporter,
-                                 const Cancelled& cancelled);
+                                 const Cancelled& cancelled,
+                                 absl::string_view default_domain = oci::kDefaultDomain);
 
 }  // namespace container::images

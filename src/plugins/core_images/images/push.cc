@@ -45,8 +45,10 @@ absl::StatusOr<store::NamedImage> Push(store::ContentStore& store, const PushOpt
   std::atomic<bool> abandoned = false;
   const Cancelled stopped = [&] { return abandoned.load() || (cancelled && cancelled()); };
   const std::unique_ptr<store::Lease> lease = store.NewLease();
-  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::Parse(options.reference));
-  ASSIGN_OR_RETURN(const store::NamedImage image, FindImage(store, options.reference));
+  ASSIGN_OR_RETURN(const oci::Reference reference,
+                   oci::Reference::Parse(options.reference, options.default_domain));
+  ASSIGN_OR_RETURN(const store::NamedImage image,
+                   FindImage(store, options.reference, options.default_domain));
   ASSIGN_OR_RETURN(const Export plan, PlanExport(store, *lease, image, options.platform,
                                                  ExportIndex::kComplete));
   oci::RegistryPusher registry(reference, options.registry, stopped);

@@ -12,12 +12,14 @@
 #include "plugins/core_images/images/progress.h"
 #include "plugins/core_images/oci/endpoint.h"
 #include "plugins/core_images/oci/platform.h"
+#include "plugins/core_images/oci/reference.h"
 #include "plugins/core_images/store/content_store.h"
 
 namespace container::images {
 
 struct PushOptions {
   std::string reference;  // a name in the store, which says where to
+  std::string default_domain = std::string(oci::kDefaultDomain);  // of such a name
   /// Only this variant. Otherwise all that is here; where that is not the whole index, what is
   /// pushed has another digest than the index.
   std::optional<oci::Platform> platform;

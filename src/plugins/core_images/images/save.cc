@@ -71,7 +71,8 @@ class Saver {
     progress_.task_id = "save";
     progress_.description = "Saving";
     for (const std::string& text : options.references) {
-      ASSIGN_OR_RETURN(store::NamedImage image, FindImage(store_, text));
+      ASSIGN_OR_RETURN(store::NamedImage image,
+                       FindImage(store_, text, options.default_domain));
       if (!names.insert(image.name).second) continue;
       ASSIGN_OR_RETURN(Export plan, PlanExport(store_, *lease, image, options.platform,
                                                ExportIndex::kAsItIs));

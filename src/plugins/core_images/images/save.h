@@ -14,12 +14,14 @@
 #include "absl/strings/string_view.h"
 #include "plugins/core_images/images/progress.h"
 #include "plugins/core_images/oci/platform.h"
+#include "plugins/core_images/oci/reference.h"
 #include "plugins/core_images/store/content_store.h"
 
 namespace container::images {
 
 struct SaveOptions {
   std::vector<std::string> references;     // at least one; names or digests
+  std::string default_domain = std::string(oci::kDefaultDomain);
   std::optional<oci::Platform> platform;  // only this variant of each
 };
 

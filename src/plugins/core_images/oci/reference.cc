@@ -1,6 +1,8 @@
 #include "plugins/core_images/oci/reference.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -95,7 +97,8 @@ bool IsHexIdentifier(absl::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<Reference> Reference::Parse(absl::string_view text) {
+absl::StatusOr<Reference> Reference::Parse(absl::string_view text,
+                                           absl::string_view default_domain) {
   if (text.empty()) return absl::InvalidArgumentError("the image reference is empty");
   if (text.size() > kTextLimit) return absl::InvalidArgumentError("the image reference is too long");
   if (IsHexIdentifier(text)) {
@@ -129,7 +132,7 @@ absl::StatusOr<Reference> Reference::Parse(absl::string_view text) {
 
   // The first component is a domain if it can't be anything else.
   absl::string_view path = name;
-  result.domain = std::string(kDefaultDomain);
+  result.domain = std::string(default_domain);
   if (const size_t first = name.find('/'); first != absl::string_view::npos) {
     const absl::string_view component = name.substr(0, first);
     const bool has_upper = std::any_of(component.begin(), component.end(),
@@ -171,21 +174,33 @@ std::string Reference::Normalized() const {
 }
 
 std::string Reference::Familiar() const {
-  absl::string_view name = path;
-  std::string text;
+  std::string suffix;
+  if (!tag.empty()) absl::StrAppend(&suffix, ":", tag);
+  if (!digest.empty()) absl::StrAppend(&suffix, "@", digest);
+  std::vector<std::string> shorter;
   if (domain == kDefaultDomain) {
-    absl::string_view without = name;
-    if (absl::ConsumePrefix(&without, "library/") &&
-        without.find('/') == absl::string_view::npos) {
-      name = without;
-    }
-    text = std::string(name);
-  } else {
-    text = Repository();
+    absl::string_view name = path;
+    if (absl::ConsumePrefix(&name, "library/")) shorter.emplace_back(name);
+    shorter.push_back(path);
   }
-  if (!tag.empty()) absl::StrAppend(&text, ":", tag);
-  if (!digest.empty()) absl::StrAppend(&text, "@", digest);
-  return text;
+  // Without the domain, a path such as "a.io/b" would begin with another.
+  for (const std::string& name : shorter) {
+    const std::string text = name + suffix;
+    const absl::StatusOr<Reference> parsed = Parse(text);
+    if (parsed.ok() && *parsed == *this) return text;
+  }
+  return Repository() + suffix;
+}
+
+absl::StatusOr<std::string> CheckDefaultDomain(absl::string_view text) {
+  const absl::StatusOr<Reference> reference = Reference::Parse(absl::StrCat(text, "/a/b:c"));
+  // What the grammar takes for a part of the path ends up below docker.io.
+  if (!reference.ok() || reference->path != "a/b") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", text, "' can't be a default registry; expected a host with a dot or a port "
+                     "(registry.example.com, host:5000), or localhost"));
+  }
+  return reference->domain;
 }
 
 std::string FamiliarName(absl::string_view name) {

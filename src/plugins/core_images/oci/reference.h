@@ -21,9 +21,10 @@ struct Reference {
   std::string tag;     // may be empty if there is a digest
   std::string digest;  // "sha256:…" or empty
 
-  /// Parses what a user wrote; the result has all defaults filled in. INVALID_ARGUMENT says what is
-  /// wrong.
-  static absl::StatusOr<Reference> Parse(absl::string_view text);
+  /// Parses what a user wrote; the result has all defaults filled in. `default_domain` is where a
+  /// name without a registry leads, as CheckDefaultDomain gives it. INVALID_ARGUMENT says what is wrong.
+  static absl::StatusOr<Reference> Parse(absl::string_view text,
+                                         absl::string_view default_domain = kDefaultDomain);
 
   /// "docker.io/library/alpine:latest": the name under which the store keeps the image.
   std::string Normalized() const;
@@ -34,6 +35,10 @@ struct Reference {
 
   friend bool operator==(const Reference&, const Reference&) = default;
 };
+
+/// The domain that `text` ([registry] domain of config.toml) means, if it can stand before a name:
+/// INVALID_ARGUMENT for "myhost", which would be read as a part of the path.
+absl::StatusOr<std::string> CheckDefaultDomain(absl::string_view text);
 
 /// Familiar() of a normalized name; the text unchanged if it does not parse.
 std::string FamiliarName(absl::string_view name);

@@ -75,9 +75,35 @@ TEST(Reference, KeepsTheLimits) {
   EXPECT_FALSE(Reference::Parse("quay.io/" + std::string(256, 'a')).ok());
 }
 
+TEST(Reference, NamesWithoutARegistryLeadToTheDefaultDomain) {
+  const auto normalized = [](const std::string& text) {
+    return Reference::Parse(text, "quay.io:5000")->Normalized();
+  };
+  EXPECT_EQ(normalized("alpine"), "quay.io:5000/alpine:latest");
+  EXPECT_EQ(normalized("library/alpine:3"), "quay.io:5000/library/alpine:3");
+  EXPECT_EQ(normalized("org/app@" + kDigest), "quay.io:5000/org/app@" + kDigest);
+  EXPECT_EQ(normalized("docker.io/alpine"), "docker.io/library/alpine:latest");
+  EXPECT_EQ(normalized("ghcr.io/app"), "ghcr.io/app:latest");
+  EXPECT_EQ(normalized("localhost/app"), "localhost/app:latest");
+}
+
+TEST(Reference, ADefaultDomainMustBeReadAsOne) {
+  EXPECT_EQ(*CheckDefaultDomain("index.docker.io"), "docker.io");
+  for (const char* good : {"docker.io", "quay.io", "host:5000", "localhost", "[::1]:5000"}) {
+    EXPECT_EQ(*CheckDefaultDomain(good), good);
+  }
+  for (const char* bad : {"", "myhost", "quay.io/org", "https://quay.io", "ho_st.io", "a b"}) {
+    EXPECT_EQ(CheckDefaultDomain(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 TEST(Reference, NamesWithoutAGrammarStayAsTheyAre) {
   EXPECT_EQ(FamiliarName("docker.io/library/alpine:3"), "alpine:3");
   EXPECT_EQ(FamiliarName("Not A Name"), "Not A Name");
+  // Shorter, they would mean other registries.
+  EXPECT_EQ(FamiliarName("docker.io/a.io/b:1"), "docker.io/a.io/b:1");
+  EXPECT_EQ(FamiliarName("docker.io/localhost/b:1"), "docker.io/localhost/b:1");
+  EXPECT_EQ(FamiliarName("docker.io/library/a/b:1"), "library/a/b:1");
 }
 
 }  // namespace
