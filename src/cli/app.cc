@@ -193,6 +193,8 @@ const std::vector<Command>& Commands() {
       {"start", "", "Start containers", &ContainerStart},
       {"stop", "", "Stop containers", &ContainerStop},
       {"kill", "", "Send a signal to containers", &ContainerKill},
+      {"restart", "", "Stop containers and start them again", &ContainerRestart},
+      {"wait", "", "Wait for containers to end and print their statuses", &ContainerWait},
       {"delete", "rm", "Delete containers", &ContainerDelete},
       {"list", "ls ps", "List containers", &ContainerList},
       {"inspect", "", "Show all about containers", &ContainerInspect},

@@ -81,13 +81,13 @@ TEST_F(OptionsTest, FileSystems) {
 }
 
 TEST_F(OptionsTest, MaskedAndReadOnlyPaths) {
-  EXPECT_EQ(Output({"--masked-path", "/etc/passwd", "--masked-path", "/home", "--read-only-path",
-                    "/tmp"},
+  EXPECT_EQ(Output({"--cap-add", "NET_ADMIN", "--masked-path", "/etc/passwd", "--masked-path",
+                    "/home", "--read-only-path", "/tmp"},
                    "cat /etc/passwd; ls /home; touch /tmp/x 2>/dev/null || echo refused; "
                    "/bin/busybox true && echo 1 2>/dev/null >/proc/sys/net/ipv4/ip_forward || "
                    "echo protected"),
             "refused\nprotected");
-  EXPECT_EQ(Output({"--masked-path", "NONE", "--read-only-path", "NONE"},
+  EXPECT_EQ(Output({"--cap-add", "NET_ADMIN", "--masked-path", "NONE", "--read-only-path", "NONE"},
                    "echo 0 > /proc/sys/net/ipv4/ip_forward && echo open"),
             "open");
 }
@@ -169,6 +169,23 @@ TEST_F(OptionsTest, PullAndKernel) {
   Result junk = Run({"run", "--rm", "-k", "/etc/passwd", "first", "true"});
   EXPECT_EQ(junk.status, 125);
   EXPECT_THAT(junk.err, HasSubstr("kernel"));
+}
+
+TEST_F(OptionsTest, WaitAndRestart) {
+  ASSERT_EQ(Run({"run", "-d", "--name", "again", "first", "sh", "-c",
+                 "echo run >>/runs; test $(wc -l </runs) = 2 && exit 6; exec sleep 1000"})
+                .status,
+            0);
+  Result restarted = Run({"restart", "-t", "0", "again"});
+  EXPECT_EQ(restarted.out, "again\n") << restarted;
+  Result waited = Run({"wait", "again"});
+  EXPECT_EQ(waited.status, 0);
+  EXPECT_EQ(waited.out, "6\n") << waited;
+  EXPECT_EQ(Run({"rm", "again"}).status, 0);
+  EXPECT_EQ(Run({"wait", "never-was"}).status, 1);
+  EXPECT_EQ(Run({"restart", "again"}).status, 1);
+  EXPECT_EQ(Run({"wait"}).status, 2);
+  EXPECT_EQ(Run({"restart", "-t", "-1", "again"}).status, 2);
 }
 
 TEST_F(OptionsTest, BadValuesAreWrongUsage) {

@@ -15,6 +15,8 @@ int ContainerLogs(Invocation& call);
 int ContainerRun(Invocation& call);
 int ContainerStart(Invocation& call);
 int ContainerStop(Invocation& call);
+int ContainerRestart(Invocation& call);
+int ContainerWait(Invocation& call);
 
 int ImageDelete(Invocation& call);
 int ImageHistory(Invocation& call);
