@@ -176,6 +176,7 @@ TEST_F(OptionsTest, WaitAndRestart) {
                  "echo run >>/runs; test $(wc -l </runs) = 2 && exit 6; exec sleep 1000"})
                 .status,
             0);
+  ASSERT_TRUE(Eventually([] { return Run({"exec", "again", "cat", "/runs"}).out == "run\n"; }));
   Result restarted = Run({"restart", "-t", "0", "again"});
   EXPECT_EQ(restarted.out, "again\n") << restarted;
   Result waited = Run({"wait", "again"});
