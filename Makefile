@@ -11,8 +11,8 @@ NINJA := ninja -C $(BUILD) -j $(JOBS) $(if $(VERBOSE),-v,--quiet)
 # One line for each stage of long work.
 say = @printf '==> %s\n' "$(1)"
 
-.PHONY: help run test test-unit test-asan test-tsan build kernel bench lint format install clean \
-  packages test-packages configure programs
+.PHONY: help run test test-unit test-asan test-tsan fuzz fuzz-targets build kernel bench lint format \
+  install clean packages test-packages configure programs
 
 help:
 	@echo "make run        build everything, start the system, run a first container (offline)"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-unit  the unit tests alone, in seconds"
 	@echo "make test-asan  the unit tests under the address and undefined-behaviour sanitizers"
 	@echo "make test-tsan  the unit tests under the thread sanitizer"
+	@echo "make fuzz       SECONDS=60 of fuzzing for each parser of strangers' input"
 	@echo "make build      the programs, runnable in place from $(BUILD)/bin"
 	@echo "make kernel     the guest's kernel (cached outside the checkout)"
 	@echo "make bench      side-by-side benchmarks against the peers"
@@ -54,7 +55,7 @@ kernel: packages
 run: build
 	@scripts/first-run $(BUILD)
 
-test: test-packages build
+test: test-packages build fuzz-targets
 	$(call say,Tests)
 	@$(NINJA)
 	@scripts/run-tests $(BUILD)
@@ -67,6 +68,17 @@ test-asan test-tsan: test-%: packages
 	@cmake --preset $* -Wno-dev >/dev/null
 	@ninja -C build-$* -j $(JOBS) --quiet unit_tests
 	@cd build-$* && ctest -L unit -j $(JOBS) --output-on-failure
+
+# Instrumented, by clang, in a build folder of their own; 'make test' runs them for some seconds.
+fuzz-targets: packages
+	$(call say,Fuzz targets)
+	@scripts/install-packages fuzz
+	@cmake --preset fuzz -Wno-dev >/dev/null
+	@ninja -C build-fuzz -j $(JOBS) --quiet fuzz_targets
+
+SECONDS := 60
+fuzz: fuzz-targets
+	@tests/fuzz/run build-fuzz all $(SECONDS)
 
 bench: test-packages build
 	@$(NINJA)
@@ -85,4 +97,4 @@ install: build
 	@echo "Installed below $(DESTDIR)$(PREFIX)."
 
 clean:
-	rm -rf build build-debug build-asan build-tsan
+	rm -rf build build-debug build-asan build-tsan build-fuzz

@@ -27,13 +27,15 @@ def arguments(description):
 
 
 class System:
-    """A system of its own in a temporary folder, with the image "first"; `with System(build) as s`."""
+    """A system of its own in a temporary folder (below `parent` where given), with the image
+    "first"; `with System(build) as s`."""
 
-    def __init__(self, build):
+    def __init__(self, build, parent=None):
         self.container = str(pathlib.Path(build) / "bin/container")
+        self.parent = parent
 
     def __enter__(self):
-        self.folder = tempfile.mkdtemp(prefix="cbench-")
+        self.folder = tempfile.mkdtemp(prefix="cbench-", dir=self.parent)
         for name in ("home", "run"):
             os.mkdir(f"{self.folder}/{name}", 0o700)
         self.environment = dict(

@@ -34,8 +34,8 @@ set(grpc_archives grpc++_unsecure grpc_unsecure gpr address_sorting upb cares re
 container_static_archive(dep::grpc ${grpc_archives} protobuf ${absl_archives})
 target_link_libraries(dep::grpc INTERFACE Threads::Threads)
 # For the guest, whose messages are all LITE_RUNTIME.
-container_static_archive(dep::grpc_lite ${grpc_archives} protobuf-lite ${absl_archives})
-target_link_libraries(dep::grpc_lite INTERFACE Threads::Threads)
+container_static_archive(dep::protobuf_lite protobuf-lite ${absl_archives})
+target_link_libraries(dep::protobuf_lite INTERFACE Threads::Threads)
 
 # Debian has these as shared libraries only.
 foreach(name fmt spdlog isal)

@@ -15,6 +15,12 @@ if(CONTAINER_SANITIZER)
   add_link_options(-fsanitize=${CONTAINER_SANITIZER})
 endif()
 
+option(CONTAINER_FUZZ "Instruments everything for the fuzz targets; needs clang" OFF)
+if(CONTAINER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address -fno-omit-frame-pointer -Wno-error)
+  add_link_options(-fsanitize=address)
+endif()
+
 # container_library(NAME [SOURCES FILE...] [DEPS TARGET...])
 function(container_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})

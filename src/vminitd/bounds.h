@@ -6,10 +6,6 @@
 
 namespace container::vminitd {
 
-/// The largest message accepted or sent on the agent channel. A process's arguments and environment
-/// are the largest thing that crosses it, and execve(2) takes at most 2 MiB of them.
-inline constexpr size_t kMaxAgentMessageBytes = size_t{4} << 20;
-
 /// The largest piece of a standard stream in one message.
 inline constexpr size_t kMaxChunkBytes = size_t{64} << 10;
 

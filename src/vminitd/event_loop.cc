@@ -37,7 +37,7 @@ void EventLoop::Post(Task task) {
 
 absl::Status EventLoop::Watch(int fd, uint32_t events, Task ready) {
   epoll_event event{};
-  event.events = events | EPOLLONESHOT;
+  event.events = (events & EPOLLET) != 0 ? events : events | EPOLLONESHOT;
   event.data.fd = fd;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     return base::ErrnoStatus("epoll_ctl");

@@ -1,9 +1,8 @@
 // vminitd, PID 1 of a container's VM.
 //
-// Threads: main is the event loop that owns all state; one thread a container lives in its
-// namespaces; two carry bytes between the virtio-serial port and gRPC's socket; the rest is gRPC's.
-// The order of the start hides latency: the container's root is mounted on its thread while gRPC
-// comes up on this one.
+// Threads: main is the event loop that owns all state and speaks to the host; one thread a container
+// lives in its namespaces. The order of the start hides latency: the container's root is mounted on
+// its thread while this one opens the agent port.
 #include <linux/reboot.h>
 #include <malloc.h>
 #include <signal.h>
@@ -47,20 +46,8 @@ absl::Status Run() {
   supervisor->Adopt(std::make_unique<Container>(
       RootDisks{{kLowerSerial, "erofs"}, {kUpperSerial, "ext4"}}));
   ASSIGN_OR_RETURN(base::Fd port, OpenAgentPort());
-  ASSIGN_OR_RETURN(
-      base::Fd connection,
-      JoinAgentPort(
-          std::move(port),
-          [](void* context) {
-            auto* closed_for = static_cast<Supervisor*>(context);
-            closed_for->loop().Post([closed_for] {
-              Log("the host has closed the agent port");
-              closed_for->PowerOff();
-            });
-          },
-          supervisor.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<AgentServer> server,
-                   AgentServer::Create(supervisor.get(), std::move(connection)));
+                   AgentServer::Create(supervisor.get(), std::move(port)));
   ConfigureKernel();
   loop->Run();
 }

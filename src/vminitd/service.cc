@@ -1,28 +1,29 @@
 #include "vminitd/service.h"
 
 #include <fcntl.h>
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/server_posix.h>
+#include <sys/epoll.h>
 #include <sys/utsname.h>
 
+#include <deque>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/strings/string_view.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "proto/vminitd.grpc.pb.h"
+#include "link/methods.h"
+#include "link/server.h"
 #include "vminitd/clock_and_entropy.h"
-#include "vminitd/bounds.h"
+#include "vminitd/guest_log.h"
 
 namespace container::vminitd {
 namespace {
 
-grpc::Status ToGrpc(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
+using link::VminitdMethod;
+
+constexpr size_t kMaxFailureTextBytes = 4096;
 
 absl::Status Greet(const v1::HelloRequest& request, v1::HelloResponse& response) {
   RETURN_IF_ERROR(SetWallClock(request.wall_clock_ns()));
@@ -38,144 +39,180 @@ absl::Status Greet(const v1::HelloRequest& request, v1::HelloResponse& response)
   return absl::OkStatus();
 }
 
-// One call of RunProcess. gRPC's events are posted to the loop, in whose hands the Process is, and
-// where this object ends.
-class RunProcessReactor final
-    : public grpc::ServerBidiReactor<v1::ProcessInput, v1::ProcessOutput>,
-      public ProcessStream {
+template <typename Message>
+absl::Status Parse(absl::string_view bytes, Message& message) {
+  if (message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return absl::OkStatus();
+  return absl::InvalidArgumentError("the request can't be decoded");
+}
+
+// One call of RunProcess. What comes of it is told to the Process by tasks posted to the loop, the
+// last of which ends this object.
+class RunProcessCall final : public link::StreamEvents, public ProcessStream {
  public:
-  explicit RunProcessReactor(Supervisor* supervisor) : supervisor_(supervisor) {
-    Post([this] {
-      process_ = supervisor_->AddProcess(this);
-      Read();
-    });
+  RunProcessCall(Supervisor* supervisor, link::Server* server, uint32_t id, absl::string_view first)
+      : supervisor_(supervisor), server_(server), id_(id), process_(supervisor->AddProcess(this)) {
+    messages_.emplace_back(first);
+    Read();
   }
 
-  void Read() override { StartRead(&input_); }
+  void Read() override {
+    reading_ = true;
+    Deliver();
+  }
   const v1::ProcessInput& input() const override { return input_; }
   v1::ProcessOutput& output() override { return output_; }
-  void Write() override { StartWrite(&output_); }
+  void Write() override { server_->Send(id_, output_.SerializeAsString()); }
   void WriteLast() override {
-    StartWriteAndFinish(&output_, grpc::WriteOptions(), grpc::Status::OK);
+    if (output_.has_exec_failed()) Shorten(*output_.mutable_exec_failed()->mutable_message());
+    server_->SendLast(id_, output_.SerializeAsString());
+    End();
   }
-  void Finish(absl::Status status) override { ServerBidiReactor::Finish(ToGrpc(status)); }
+  void Finish(absl::Status status) override {
+    server_->Respond(id_, status);
+    End();
+  }
 
-  void OnReadDone(bool ok) override {
-    Post([this, ok] { process_->OnInput(ok); });
+  void OnMessage(absl::string_view message) override {
+    messages_.emplace_back(message);
+    Deliver();
   }
-  void OnWriteDone(bool ok) override {
-    Post([this, ok] { process_->OnWritten(ok); });
+  void OnClose() override {
+    closed_ = true;
+    Deliver();
+  }
+  void OnSent() override {
+    Post([this] { process_->OnWritten(true); });
   }
   void OnCancel() override {
     Post([this] { process_->OnCancel(); });
   }
-  // The last event of all.
-  void OnDone() override {
+
+ private:
+  void Post(EventLoop::Task task) { supervisor_->loop().Post(std::move(task)); }
+
+  void Deliver() {
+    if (!reading_ || (messages_.empty() && !closed_)) return;
+    reading_ = false;
+    if (messages_.empty()) return Post([this] { process_->OnInput(false); });
+    const std::string message = std::move(messages_.front());
+    messages_.pop_front();
+    const bool first = !std::exchange(begun_, true);
+    // The first one came with the request, which takes no credit.
+    if (!first) server_->Consumed(id_, message.size());
+    if (!input_.ParseFromString(message)) {
+      // As the start it is refused, later it stands for nothing.
+      input_.Clear();
+    }
+    Post([this] { process_->OnInput(true); });
+  }
+
+  // A message to the host is small, whatever the program is called.
+  static void Shorten(std::string& text) {
+    if (text.size() <= kMaxFailureTextBytes) return;
+    size_t end = kMaxFailureTextBytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+    text.resize(end);
+  }
+
+  void End() {
     Post([this] {
       supervisor_->Drop(process_);
       delete this;
     });
   }
 
- private:
-  void Post(EventLoop::Task task) { supervisor_->loop().Post(std::move(task)); }
-
   Supervisor* const supervisor_;
-  Process* process_ = nullptr;  // on the loop only
+  link::Server* const server_;
+  const uint32_t id_;
+  Process* const process_;
+  std::deque<std::string> messages_;  // bounded by the stream's credit
+  bool reading_ = false;
+  bool begun_ = false;
+  bool closed_ = false;
   v1::ProcessInput input_;
   v1::ProcessOutput output_;
 };
 
-class Service final : public v1::Vminitd::CallbackService {
+class PortServer final : public AgentServer, public link::Server::Handler {
  public:
-  explicit Service(Supervisor* supervisor) : supervisor_(supervisor) {}
+  PortServer(Supervisor* supervisor, base::Fd port)
+      : supervisor_(supervisor), port_(std::move(port)), server_(port_.get(), this) {}
+  ~PortServer() override { supervisor_->loop().Unwatch(port_.get()); }
 
-  grpc::ServerUnaryReactor* Hello(grpc::CallbackServerContext* context,
-                                  const v1::HelloRequest* request,
-                                  v1::HelloResponse* response) override {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(ToGrpc(Greet(*request, *response)));
-    return reactor;
+  absl::Status Watch() {
+    // While the host's side is closed a port reads as ended and polls as hung up: only an edge tells
+    // when that changes.
+    return supervisor_->loop().Watch(port_.get(), EPOLLIN | EPOLLOUT | EPOLLET, [this] { OnEdge(); });
   }
 
-  grpc::ServerUnaryReactor* CreateContainer(grpc::CallbackServerContext* context,
-                                            const v1::CreateContainerRequest* request,
-                                            v1::CreateContainerResponse*) override {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    supervisor_->loop().Post([this, request, reactor] {
-      supervisor_->CreateContainer(
-          *request, [reactor](absl::Status status) { reactor->Finish(ToGrpc(status)); });
-    });
-    return reactor;
-  }
-
-  grpc::ServerBidiReactor<v1::ProcessInput, v1::ProcessOutput>* RunProcess(
-      grpc::CallbackServerContext*) override {
-    return new RunProcessReactor(supervisor_);
-  }
-
-  grpc::ServerUnaryReactor* SignalProcess(grpc::CallbackServerContext* context,
-                                          const v1::SignalProcessRequest* request,
-                                          v1::SignalProcessResponse*) override {
-    return OnLoop(context, [this, request] { return supervisor_->Signal(*request); });
-  }
-
-  grpc::ServerUnaryReactor* ResizeTerminal(grpc::CallbackServerContext* context,
-                                           const v1::ResizeTerminalRequest* request,
-                                           v1::ResizeTerminalResponse*) override {
-    return OnLoop(context, [this, request] { return supervisor_->Resize(*request); });
-  }
-
-  grpc::ServerUnaryReactor* PowerOff(grpc::CallbackServerContext* context,
-                                     const v1::PowerOffRequest*,
-                                     v1::PowerOffResponse*) override {
-    return OnLoop(context, [this] {
-      // The answer first: it may still get out.
-      supervisor_->loop().Post([this] { supervisor_->PowerOff(); });
-      return absl::OkStatus();
-    });
+  void OnCall(uint32_t stream, uint16_t method, absl::string_view request) override {
+    switch (static_cast<VminitdMethod>(method)) {
+      case VminitdMethod::kHello:
+        return Answer<v1::HelloRequest, v1::HelloResponse>(stream, request, Greet);
+      case VminitdMethod::kCreateContainer:
+        return CreateContainer(stream, request);
+      case VminitdMethod::kRunProcess:
+        server_.Attach(stream, new RunProcessCall(supervisor_, &server_, stream, request));
+        return;
+      case VminitdMethod::kSignalProcess:
+        return Answer<v1::SignalProcessRequest, v1::SignalProcessResponse>(
+            stream, request,
+            [this](const auto& decoded, auto&) { return supervisor_->Signal(decoded); });
+      case VminitdMethod::kResizeTerminal:
+        return Answer<v1::ResizeTerminalRequest, v1::ResizeTerminalResponse>(
+            stream, request,
+            [this](const auto& decoded, auto&) { return supervisor_->Resize(decoded); });
+      case VminitdMethod::kPowerOff:
+        server_.Respond(stream, absl::OkStatus());
+        // The answer first: it may still get out.
+        supervisor_->loop().Post([this] { supervisor_->PowerOff(); });
+        return;
+    }
+    server_.Respond(stream, absl::UnimplementedError(absl::StrCat("there is no method ", method)));
   }
 
  private:
-  template <typename Function>
-  grpc::ServerUnaryReactor* OnLoop(grpc::CallbackServerContext* context, Function function) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    supervisor_->loop().Post([reactor, function] { reactor->Finish(ToGrpc(function())); });
-    return reactor;
+  template <typename Request, typename Response, typename Function>
+  void Answer(uint32_t stream, absl::string_view bytes, Function function) {
+    Request request;
+    Response response;
+    absl::Status status = Parse(bytes, request);
+    if (status.ok()) status = function(request, response);
+    server_.Respond(stream, status, status.ok() ? response.SerializeAsString() : std::string());
+  }
+
+  void CreateContainer(uint32_t stream, absl::string_view bytes) {
+    v1::CreateContainerRequest request;
+    if (absl::Status parsed = Parse(bytes, request); !parsed.ok()) {
+      return server_.Respond(stream, parsed);
+    }
+    supervisor_->CreateContainer(
+        request, [this, stream](absl::Status status) { server_.Respond(stream, status); });
+  }
+
+  void OnEdge() {
+    if (ended_) return;
+    const absl::Status status = server_.OnReadable();
+    server_.OnWritable();
+    // The host has not opened its side yet.
+    if (status.ok() || (absl::IsUnavailable(status) && !server_.connected())) return;
+    ended_ = true;
+    Log("agent port: %s", std::string(status.message()).c_str());
+    supervisor_->PowerOff();
   }
 
   Supervisor* const supervisor_;
-};
-
-class GrpcAgentServer final : public AgentServer {
- public:
-  GrpcAgentServer(Supervisor* supervisor, base::Fd connection) : service_(supervisor) {
-    grpc::ServerBuilder builder;
-    builder.SetMaxReceiveMessageSize(kMaxAgentMessageBytes);
-    builder.SetMaxSendMessageSize(kMaxAgentMessageBytes);
-    // Nothing of what costs memory and first calls and serves no one behind a private wire.
-    builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
-    if (server_ != nullptr) {
-      grpc::AddInsecureChannelFromFd(server_.get(), connection.Release());
-    }
-  }
-
-  bool started() const { return server_ != nullptr; }
-
- private:
-  Service service_;
-  std::unique_ptr<grpc::Server> server_;
+  const base::Fd port_;
+  link::Server server_;
+  bool ended_ = false;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AgentServer>> AgentServer::Create(Supervisor* supervisor,
-                                                                 base::Fd connection) {
-  auto server = std::make_unique<GrpcAgentServer>(supervisor, std::move(connection));
-  if (!server->started()) return absl::InternalError("gRPC's server does not start");
+                                                                 base::Fd port) {
+  auto server = std::make_unique<PortServer>(supervisor, std::move(port));
+  RETURN_IF_ERROR(server->Watch());
   return server;
 }
 

@@ -1,21 +1,20 @@
-// The gRPC service of proto/vminitd.proto, in front of a Supervisor.
+// The calls of proto/vminitd.proto, between the agent port and a Supervisor.
 #pragma once
 
 #include <memory>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/fd.h"
 #include "vminitd/supervisor.h"
 
 namespace container::vminitd {
 
-/// Serves one connection for as long as the object lives. Calls run on gRPC's threads and are
-/// passed to the supervisor's loop.
+/// Serves the port for as long as the object lives, on the supervisor's loop. When the host has
+/// closed its side after having had it open, or breaks the rules, the VM is powered off.
 class AgentServer {
  public:
-  /// `connection` is a non-blocking socket.
   static absl::StatusOr<std::unique_ptr<AgentServer>> Create(Supervisor* supervisor,
-                                                             base::Fd connection);
+                                                             base::Fd port);
   virtual ~AgentServer() = default;
 };
 

@@ -1,8 +1,6 @@
 #include "vminitd/vm_driver.h"
 
 #include <fcntl.h>
-#include <grpcpp/create_channel_posix.h>
-#include <grpcpp/grpcpp.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,7 +98,6 @@ absl::Status MakeTestDisks(const std::string& folder) {
 
 absl::StatusOr<std::unique_ptr<TestVm>> TestVm::Boot(const Options& options) {
   ASSIGN_OR_RETURN(base::FdPair agent, base::MakeSocketPair());
-  RETURN_IF_ERROR(base::SetNonBlocking(agent.first.get(), true));
   RETURN_IF_ERROR(base::SetNonBlocking(agent.second.get(), true));
   const std::string console = options.folder + "/console.log";
   base::SubprocessSpec spec;
@@ -132,16 +129,18 @@ absl::StatusOr<std::unique_ptr<TestVm>> TestVm::Boot(const Options& options) {
   ASSIGN_OR_RETURN(base::Subprocess qemu, base::Subprocess::Spawn(spec));
   agent.second.Reset();
   std::unique_ptr<TestVm> vm(new TestVm(std::move(qemu), console));
-  vm->channel_ = grpc::CreateInsecureChannelFromFd("agent", agent.first.Release());
-  vm->stub_ = v1::Vminitd::NewStub(vm->channel_);
+  ASSIGN_OR_RETURN(vm->agent_, link::Client::Create(std::move(agent.first)));
   return vm;
 }
 
 TestVm::~TestVm() { (void)qemu_.TerminateOrKill(std::chrono::milliseconds(0)); }
 
 void TestVm::Disconnect() {
-  stub_.reset();
-  channel_.reset();
+  agent_.reset();
+}
+
+absl::StatusOr<std::string> TestVm::Call(link::VminitdMethod method, const std::string& request) {
+  return agent_->Start(static_cast<uint16_t>(method), request)->Await(kCallTimeout);
 }
 
 std::string TestVm::Console() const {
@@ -150,9 +149,6 @@ std::string TestVm::Console() const {
 }
 
 absl::StatusOr<v1::HelloResponse> TestVm::Hello() {
-  grpc::ClientContext context;
-  context.set_wait_for_ready(true);
-  context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
   v1::HelloRequest request;
   request.set_wall_clock_ns(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                 std::chrono::system_clock::now().time_since_epoch())
@@ -163,17 +159,15 @@ absl::StatusOr<v1::HelloResponse> TestVm::Hello() {
   }
   request.set_entropy(entropy, sizeof entropy);
   v1::HelloResponse response;
-  const grpc::Status status = stub_->Hello(&context, request, &response);
-  if (!status.ok()) {
-    return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                        absl::StrCat(status.error_message(), "; console:\n", Console()));
+  absl::StatusOr<std::string> answer =
+      Call(link::VminitdMethod::kHello, request.SerializeAsString());
+  if (!answer.ok() || !response.ParseFromString(*answer)) {
+    return base::Annotate(answer.status(), Console());
   }
   return response;
 }
 
-grpc::Status TestVm::Create(const std::string& id, bool read_only) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+absl::Status TestVm::Create(const std::string& id, bool read_only) {
   v1::CreateContainerRequest request;
   request.set_container_id(id);
   request.set_hostname("host-of-" + id);
@@ -182,24 +176,23 @@ grpc::Status TestVm::Create(const std::string& id, bool read_only) {
   request.mutable_root()->mutable_upper()->set_serial("writable");
   request.mutable_root()->mutable_upper()->set_filesystem("ext4");
   request.mutable_root()->set_read_only(read_only);
-  v1::CreateContainerResponse response;
-  return stub_->CreateContainer(&context, request, &response);
+  return Call(link::VminitdMethod::kCreateContainer, request.SerializeAsString()).status();
 }
 
 TestProcess::TestProcess(TestVm& vm, const std::string& container, const std::string& id,
                          const v1::ProcessSpec& spec) {
-  context_.set_deadline(std::chrono::system_clock::now() + 2 * kCallTimeout);
-  stream_ = vm.agent().RunProcess(&context_);
   v1::ProcessInput input;
   input.mutable_start()->set_container_id(container);
   input.mutable_start()->set_process_id(id);
   *input.mutable_start()->mutable_spec() = spec;
-  stream_->Write(input);
+  call_ = vm.agent().Start(static_cast<uint16_t>(link::VminitdMethod::kRunProcess),
+                           input.SerializeAsString());
 }
 
 bool TestProcess::ReadOne() {
   v1::ProcessOutput output;
-  if (ended_ || !stream_->Read(&output)) {
+  std::string message;
+  if (ended_ || !call_->Read(&message) || !output.ParseFromString(message)) {
     ended_ = true;
     return false;
   }
@@ -242,19 +235,19 @@ bool TestProcess::AwaitOutput(const std::string& text) {
 void TestProcess::Write(const std::string& data) {
   v1::ProcessInput input;
   input.set_stdin(data);
-  stream_->Write(input);
+  call_->Write(input.SerializeAsString());
 }
 
 void TestProcess::CloseInput() {
   v1::ProcessInput input;
   input.set_close_stdin(true);
-  stream_->Write(input);
+  call_->Write(input.SerializeAsString());
 }
 
 RunResult TestProcess::Finish() {
   while (ReadOne()) {
   }
-  result_.status = stream_->Finish();
+  result_.status = call_->Finish();
   return result_;
 }
 

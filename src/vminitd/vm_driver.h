@@ -10,7 +10,9 @@
 #include "absl/status/statusor.h"
 #include "base/file.h"
 #include "base/subprocess.h"
-#include "proto/vminitd.grpc.pb.h"
+#include "link/client.h"
+#include "link/methods.h"
+#include "proto/vminitd.pb.h"
 
 namespace container::vminitd {
 
@@ -34,14 +36,16 @@ class TestVm {
   static absl::StatusOr<std::unique_ptr<TestVm>> Boot(const Options& options);
   ~TestVm();
 
-  v1::Vminitd::Stub& agent() { return *stub_; }
+  link::Client& agent() { return *agent_; }
+  /// A call of one request and one response.
+  absl::StatusOr<std::string> Call(link::VminitdMethod method, const std::string& request);
   base::Subprocess& qemu() { return qemu_; }
   /// Closes the host's side of the agent's port.
   void Disconnect();
   std::string Console() const;
 
   absl::StatusOr<v1::HelloResponse> Hello();
-  grpc::Status Create(const std::string& id, bool read_only = false);
+  absl::Status Create(const std::string& id, bool read_only = false);
 
  private:
   TestVm(base::Subprocess qemu, std::string console)
@@ -49,13 +53,12 @@ class TestVm {
 
   base::Subprocess qemu_;
   std::string console_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::Vminitd::Stub> stub_;
+  std::unique_ptr<link::Client> agent_;
 };
 
 /// What came of one RunProcess.
 struct RunResult {
-  grpc::Status status;
+  absl::Status status;
   bool started = false;
   int pid = 0;
   int exec_failure = 0;
@@ -76,14 +79,13 @@ class TestProcess {
   bool AwaitOutput(const std::string& text);
   void Write(const std::string& data);
   void CloseInput();
-  void Cancel() { context_.TryCancel(); }
+  void Cancel() { call_->Cancel(); }
   RunResult Finish();
   RunResult& result() { return result_; }
 
  private:
   bool ReadOne();
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::ProcessInput, v1::ProcessOutput>> stream_;
+  std::unique_ptr<link::Call> call_;
   RunResult result_;
   bool ended_ = false;
 };

@@ -1,6 +1,5 @@
 // The agent in a real VM, under emulation.
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -49,8 +48,8 @@ class VminitdVmTest : public testing::Test {
     absl::StatusOr<v1::HelloResponse> hello = vm_->Hello();
     ASSERT_TRUE(hello.ok()) << hello.status();
     hello_ = new v1::HelloResponse(*hello);
-    const grpc::Status created = vm_->Create(kId);
-    ASSERT_TRUE(created.ok()) << created.error_message() << vm_->Console();
+    const absl::Status created = vm_->Create(kId);
+    ASSERT_TRUE(created.ok()) << created << vm_->Console();
     v1::ProcessSpec spec = Command({"sh", "-c", "cat; echo end of input; sleep 1000"});
     spec.set_stdin(true);
     first_ = new TestProcess(*vm_, kId, kId, spec);
@@ -72,14 +71,12 @@ class VminitdVmTest : public testing::Test {
   static RunResult Shell(const std::string& script) { return Run(Command({"sh", "-c", script})); }
   static std::string NewId() { return absl::StrCat("exec-", ++count_); }
 
-  static grpc::Status Signal(const std::string& id, int signal) {
-    grpc::ClientContext context;
+  static absl::Status Signal(const std::string& id, int signal) {
     v1::SignalProcessRequest request;
     request.set_container_id(kId);
     request.set_process_id(id);
     request.set_signal(signal);
-    v1::SignalProcessResponse response;
-    return vm_->agent().SignalProcess(&context, request, &response);
+    return vm_->Call(link::VminitdMethod::kSignalProcess, request.SerializeAsString()).status();
   }
 
   static inline base::TemporaryDirectory* folder_ = nullptr;
@@ -114,7 +111,7 @@ TEST_F(VminitdVmTest, HelloTellsOfTheGuest) {
 
 TEST_F(VminitdVmTest, StreamsAreApartAndTheExitCodeArrives) {
   const RunResult result = Shell("echo out; echo err >&2; exit 42");
-  EXPECT_TRUE(result.status.ok()) << result.status.error_message();
+  EXPECT_TRUE(result.status.ok()) << result.status.message();
   EXPECT_EQ(result.output, "out\n");
   EXPECT_EQ(result.error, "err\n");
   EXPECT_EQ(result.exit_code, 42);
@@ -140,8 +137,8 @@ TEST_F(VminitdVmTest, SignalsBecome128PlusN) {
   process.AwaitStart();
   EXPECT_TRUE(Signal("victim", 15).ok());
   EXPECT_EQ(process.Finish().exit_code, 128 + 15);
-  EXPECT_EQ(Signal("victim", 15).error_code(), grpc::StatusCode::NOT_FOUND);
-  EXPECT_EQ(Signal(kId, 0).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Signal("victim", 15).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Signal(kId, 0).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Shell("kill -9 $$").exit_code, 137);
 }
 
@@ -165,7 +162,7 @@ TEST_F(VminitdVmTest, InputEnds) {
   process.Write("two");
   process.CloseInput();
   const RunResult result = process.Finish();
-  EXPECT_TRUE(result.status.ok()) << result.status.error_message();
+  EXPECT_TRUE(result.status.ok()) << result.status.message();
   EXPECT_EQ(result.output, "one two");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(Run(Command({"cat"})).output, "");
@@ -190,6 +187,13 @@ TEST_F(VminitdVmTest, MuchOutputArrivesWhole) {
   EXPECT_EQ(result.exit_code, 0);
 }
 
+TEST_F(VminitdVmTest, AReaderThatStallsHoldsUpNobodyElse) {
+  TestProcess stalled(*vm_, kId, "stalled", Command({"head", "-c", "2000000", "/dev/zero"}));
+  EXPECT_EQ(Shell("head -c 1000000 /dev/zero").output.size(), 1000000u);
+  EXPECT_TRUE(Signal("stalled", 18).ok());  // it waits for its reader
+  EXPECT_EQ(stalled.Finish().output.size(), 2000000u);
+}
+
 TEST_F(VminitdVmTest, MuchInputComesBack) {
   v1::ProcessSpec spec = Command({"wc", "-c"});
   spec.set_stdin(true);
@@ -210,14 +214,13 @@ TEST_F(VminitdVmTest, TerminalHasASizeANameAndAnEnd) {
   ASSERT_TRUE(process.AwaitOutput("ready"));
   EXPECT_THAT(process.result().output, HasSubstr("/dev/pts/"));
   EXPECT_THAT(process.result().output, HasSubstr("xterm\r\n24 80\r\n"));
-  grpc::ClientContext context;
   v1::ResizeTerminalRequest request;
   request.set_container_id(kId);
   request.set_process_id("terminal");
   request.mutable_size()->set_rows(50);
   request.mutable_size()->set_columns(132);
-  v1::ResizeTerminalResponse response;
-  EXPECT_TRUE(vm_->agent().ResizeTerminal(&context, request, &response).ok());
+  EXPECT_TRUE(
+      vm_->Call(link::VminitdMethod::kResizeTerminal, request.SerializeAsString()).status().ok());
   const RunResult result = process.Finish();
   EXPECT_THAT(result.output, HasSubstr("50 132"));
   EXPECT_EQ(result.exit_code, 3);
@@ -250,8 +253,8 @@ TEST_F(VminitdVmTest, UsersAndGroups) {
   EXPECT_THAT(Run(spec).output, HasSubstr("uid=4321 gid=1234"));
   spec.set_user("nobody");
   const RunResult result = Run(spec);
-  EXPECT_EQ(result.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(result.status.error_message(), HasSubstr("unable to find user nobody"));
+  EXPECT_EQ(result.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(result.status.message(), HasSubstr("unable to find user nobody"));
 }
 
 TEST_F(VminitdVmTest, UserMayOpenItsStreamsAnew) {
@@ -332,29 +335,26 @@ TEST_F(VminitdVmTest, NoDescriptorsLeakIntoAProcess) {
 }
 
 TEST_F(VminitdVmTest, MalformedRequestsAreRefused) {
-  EXPECT_EQ(vm_->Create(kId).error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  EXPECT_EQ(vm_->Create("../x").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(vm_->Create("").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(vm_->Create(kId).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(vm_->Create("../x").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(vm_->Create("").code(), absl::StatusCode::kInvalidArgument);
   TestProcess nowhere(*vm_, "no-such-container", "p", Command({"true"}));
-  EXPECT_EQ(nowhere.Finish().status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(nowhere.Finish().status.code(), absl::StatusCode::kNotFound);
   TestProcess again(*vm_, kId, kId, Command({"true"}));
-  EXPECT_EQ(again.Finish().status.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(again.Finish().status.code(), absl::StatusCode::kAlreadyExists);
   TestProcess empty(*vm_, kId, NewId(), v1::ProcessSpec());
-  EXPECT_EQ(empty.Finish().status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(empty.Finish().status.code(), absl::StatusCode::kInvalidArgument);
   {
-    grpc::ClientContext context;
-    auto stream = vm_->agent().RunProcess(&context);
     v1::ProcessInput input;
     input.set_stdin("before the start");
-    stream->Write(input);
-    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    auto call = vm_->agent().Start(static_cast<uint16_t>(link::VminitdMethod::kRunProcess),
+                                   input.SerializeAsString());
+    EXPECT_TRUE(absl::IsInvalidArgument(call->Finish()));
   }
-  {
-    grpc::ClientContext context;
-    v1::HelloResponse response;
-    EXPECT_EQ(vm_->agent().Hello(&context, v1::HelloRequest(), &response).error_code(),
-              grpc::StatusCode::INVALID_ARGUMENT);
+  for (const char* request : {"", "\xff\xff not a message"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(vm_->Call(link::VminitdMethod::kHello, request).status()));
   }
+  EXPECT_TRUE(absl::IsUnimplemented(vm_->Call(link::VminitdMethod{77}, "").status()));
   EXPECT_EQ(Shell("echo alive").output, "alive\n");
 }
 
@@ -370,10 +370,8 @@ TEST_F(VminitdVmTest, ZTheFirstProcessEndsAndPowerOffEndsTheVm) {
   // The kernel kills the others.
   EXPECT_EQ(other.Finish().exit_code, 137);
   TestProcess late(*vm_, kId, "late", Command({"true"}));
-  EXPECT_EQ(late.Finish().status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  grpc::ClientContext context;
-  v1::PowerOffResponse response;
-  (void)vm_->agent().PowerOff(&context, v1::PowerOffRequest(), &response);
+  EXPECT_EQ(late.Finish().status.code(), absl::StatusCode::kFailedPrecondition);
+  (void)vm_->Call(link::VminitdMethod::kPowerOff, "");
   absl::StatusOr<std::optional<base::ProcessEnd>> end = vm_->qemu().WaitFor(milliseconds(10000));
   ASSERT_TRUE(end.ok());
   ASSERT_TRUE(end->has_value()) << vm_->Console();

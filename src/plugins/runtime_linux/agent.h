@@ -1,8 +1,8 @@
-// The client of vminitd over a VM's agent port. Kept free of gRPC's headers.
+// The client of vminitd over a VM's agent port.
 //
 // The guest is not trusted: every call but RunProcess has a deadline and every message a bound.
 // Thread-safe. Errors: those of proto/vminitd.proto, UNAVAILABLE when the VM is gone,
-// DEADLINE_EXCEEDED.
+// DEADLINE_EXCEEDED, DATA_LOSS when the guest sends what no agent would.
 #pragma once
 
 #include <chrono>
@@ -46,7 +46,8 @@ class Agent {
                                                      const std::function<void()>& sent,
                                                      milliseconds timeout) = 0;
 
-  virtual std::unique_ptr<ProcessStream> RunProcess() = 0;
+  /// Asks for a process; the stream's first message tells what came of that.
+  virtual std::unique_ptr<ProcessStream> RunProcess(const guest::StartProcess& start) = 0;
   virtual absl::Status Signal(const std::string& container_id, const std::string& process_id,
                               int signal, milliseconds timeout) = 0;
   virtual absl::Status Resize(const std::string& container_id, const std::string& process_id,

@@ -77,11 +77,9 @@ absl::StatusOr<std::optional<common::v1::ExecFailure>> ContainerProcess::Start(A
 }
 
 absl::StatusOr<std::optional<common::v1::ExecFailure>> ContainerProcess::Begin(Agent& agent) {
-  stream_ = agent.RunProcess();
-  guest::ProcessInput input;
-  *input.mutable_start() = options_.start;
+  stream_ = agent.RunProcess(options_.start);
   guest::ProcessOutput output;
-  if (!stream_->Write(input) || !stream_->Read(&output)) {
+  if (!stream_->Read(&output)) {
     absl::Status status = stream_->Finish();
     stream_.reset();
     if (status.ok()) status = absl::InternalError("the guest ended the call without an answer");

@@ -1,6 +1,8 @@
 #include "plugins/core_images/oci/reference.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -172,21 +174,22 @@ std::string Reference::Normalized() const {
 }
 
 std::string Reference::Familiar() const {
-  absl::string_view name = path;
-  std::string text;
+  std::string suffix;
+  if (!tag.empty()) absl::StrAppend(&suffix, ":", tag);
+  if (!digest.empty()) absl::StrAppend(&suffix, "@", digest);
+  std::vector<std::string> shorter;
   if (domain == kDefaultDomain) {
-    absl::string_view without = name;
-    if (absl::ConsumePrefix(&without, "library/") &&
-        without.find('/') == absl::string_view::npos) {
-      name = without;
-    }
-    text = std::string(name);
-  } else {
-    text = Repository();
+    absl::string_view name = path;
+    if (absl::ConsumePrefix(&name, "library/")) shorter.emplace_back(name);
+    shorter.push_back(path);
   }
-  if (!tag.empty()) absl::StrAppend(&text, ":", tag);
-  if (!digest.empty()) absl::StrAppend(&text, "@", digest);
-  return text;
+  // Without the domain, a path such as "a.io/b" would begin with another.
+  for (const std::string& name : shorter) {
+    const std::string text = name + suffix;
+    const absl::StatusOr<Reference> parsed = Parse(text);
+    if (parsed.ok() && *parsed == *this) return text;
+  }
+  return Repository() + suffix;
 }
 
 absl::StatusOr<std::string> CheckDefaultDomain(absl::string_view text) {

@@ -100,6 +100,10 @@ TEST(Reference, ADefaultDomainMustBeReadAsOne) {
 TEST(Reference, NamesWithoutAGrammarStayAsTheyAre) {
   EXPECT_EQ(FamiliarName("docker.io/library/alpine:3"), "alpine:3");
   EXPECT_EQ(FamiliarName("Not A Name"), "Not A Name");
+  // Shorter, they would mean other registries.
+  EXPECT_EQ(FamiliarName("docker.io/a.io/b:1"), "docker.io/a.io/b:1");
+  EXPECT_EQ(FamiliarName("docker.io/localhost/b:1"), "docker.io/localhost/b:1");
+  EXPECT_EQ(FamiliarName("docker.io/library/a/b:1"), "library/a/b:1");
 }
 
 }  // namespace

@@ -65,8 +65,9 @@ base::SubprocessSpec ToSubprocess(const VmSpec& spec) {
   add("-M", "microvm,acpi=off,x-option-roms=off,dump-guest-core=off");
   if (tcg) {
     add("-accel", absl::StrCat("tcg,thread=multi,tb-size=", kTranslationCacheMib));
-    // Nested virtualization makes no sense here, and KVM in the guest costs 0.1 s of its boot.
-    add("-cpu", "max,svm=off");
+    // Nested virtualization makes no sense here, and KVM in the guest costs 0.1 s of its boot. The
+    // string instructions that erms calls fast are emulated byte by byte.
+    add("-cpu", "max,svm=off,erms=off");
   } else {
     add("-accel", "kvm");
     add("-cpu", "host");
