@@ -78,6 +78,7 @@ class ArrivingLayer {
           layer_.changed_.wait_for(lock, kPoll);
         }
         if (layer_.state_ == State::kBroken) {
+          if (stopped_()) return absl::CancelledError("unpacking was cancelled");
           return absl::UnavailableError("the download did not go on");
         }
         there_bytes = layer_.size_bytes_ - position_;
@@ -298,8 +299,8 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
     root = BuildRoot(store, *lease, variant, ready, reporter, stopped, [&](size_t index) {
       return arriving[position.at(layers[index].digest)].Open(stopped);
     });
-    if (!root.ok() && !stopped()) {
-      // The fault may lie in a download that was begun anew since.
+    if (!root.ok() && !(cancelled && cancelled())) {
+      // The reason may be a download that has failed, or was begun anew since.
       for (size_t i = 0; i < unique.size(); ++i) RETURN_IF_ERROR(downloads.Wait(i));
       root = BuildRoot(store, *lease, variant, ready, reporter, stopped);
     }
