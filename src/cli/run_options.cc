@@ -3,13 +3,19 @@
 #include <fcntl.h>
 #include <sys/utsname.h>
 
+#include <filesystem>
+#include <map>
+#include <utility>
+
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "base/units.h"
 #include "cli/output/print.h"
+#include "model/run_parameters.h"
 
 namespace container::cli {
 namespace {
@@ -34,16 +40,58 @@ absl::StatusOr<std::string> PullWithProgress(Client& client, const CreateFlags& 
 absl::StatusOr<std::string> CreateOrPull(Client& client, const CreateFlags& flags,
                                          const model::CreateOptions& options) {
   const std::string json = options.ToJson();
+  const auto pull = [&]() -> absl::Status {
+    return base::Annotate(
+        PullWithProgress(client, flags, options).status(),
+        absl::StrCat("image ", options.image, options.platform.empty() ? "" : " for ",
+                     options.platform));
+  };
+  if (flags.pull == "always") {
+    RETURN_IF_ERROR(pull());
+    return client.Create(json);
+  }
   absl::StatusOr<std::string> id = client.Create(json);
   // Asking first whether the image is there would cost every run a call.
   const bool image_is_missing = absl::IsNotFound(id.status());
   const bool platform_is_missing =
       absl::IsFailedPrecondition(id.status()) && !options.platform.empty();
-  if (!image_is_missing && !platform_is_missing) return id;
-  RETURN_IF_ERROR(PullWithProgress(client, flags, options).status(),
-                  absl::StrCat("image ", options.image,
-                               options.platform.empty() ? "" : " for ", options.platform));
+  if ((!image_is_missing && !platform_is_missing) || flags.pull == "never") return id;
+  RETURN_IF_ERROR(pull());
   return client.Create(json);
+}
+
+OptionParser::Setter IdSetter(std::optional<uint32_t>* target) {
+  return [target](const std::string& value) -> absl::Status {
+    ASSIGN_OR_RETURN(*target, model::ParseId(value));
+    return absl::OkStatus();
+  };
+}
+
+/// Parses with `parse` and appends to `target`.
+template <typename T>
+OptionParser::Setter Collect(std::vector<T>* target,
+                             absl::StatusOr<T> (*parse)(absl::string_view text)) {
+  return [target, parse](const std::string& value) -> absl::Status {
+    ASSIGN_OR_RETURN(T item, parse(value));
+    target->push_back(std::move(item));
+    return absl::OkStatus();
+  };
+}
+
+/// The same for key and value; the last one of a key wins.
+OptionParser::Setter Collect(
+    std::map<std::string, std::string>* target,
+    absl::StatusOr<std::pair<std::string, std::string>> (*parse)(absl::string_view text)) {
+  return [target, parse](const std::string& value) -> absl::Status {
+    ASSIGN_OR_RETURN(auto item, parse(value));
+    (*target)[item.first] = item.second;
+    return absl::OkStatus();
+  };
+}
+
+absl::StatusOr<std::string> ParsePathOrNone(absl::string_view text) {
+  if (text != "NONE") RETURN_IF_ERROR(model::ValidateContainerPath(text));
+  return std::string(text);
 }
 
 }  // namespace
@@ -57,6 +105,15 @@ void ProcessFlags::Declare(OptionParser& parser) {
   parser.Value("-w, --workdir, --cwd", "DIR", &working_directory,
                "The process's working directory");
   parser.Value("-u, --user", "NAME|UID[:GROUP|GID]", &user, "The user to run as");
+  parser.Value("--uid", "UID", IdSetter(&uid), "The user to run as, by number");
+  parser.Value("--gid", "GID", IdSetter(&gid), "The group to run as, by number");
+  parser.Value("--ulimit", "TYPE=SOFT[:HARD]",
+               [this](const std::string& value) -> absl::Status {
+                 ASSIGN_OR_RETURN(model::Rlimit limit, model::ParseUlimit(value));
+                 rlimits.push_back(std::move(limit));
+                 return absl::OkStatus();
+               },
+               "Limit a resource, such as nofile=1024:2048 or core=unlimited");
 }
 
 absl::StatusOr<model::ProcessOptions> ProcessFlags::Resolve(std::vector<std::string> arguments,
@@ -70,6 +127,15 @@ absl::StatusOr<model::ProcessOptions> ProcessFlags::Resolve(std::vector<std::str
         absl::StrCat("--workdir: '", *working_directory, "' is not an absolute path"));
   }
   options.user = user;
+  if (user.has_value() && uid.has_value()) {
+    return absl::InvalidArgumentError("--user and --uid exclude each other");
+  }
+  if (user.has_value() && gid.has_value() && absl::StrContains(*user, ':')) {
+    return absl::InvalidArgumentError("--gid and a group in --user exclude each other");
+  }
+  if (uid.has_value()) options.user = absl::StrCat(*uid);
+  options.gid = gid;
+  options.rlimits = rlimits;
   options.terminal = terminal;
   options.interactive = interactive;
   return options;
@@ -142,13 +208,90 @@ void CreateFlags::Declare(OptionParser& parser) {
                "Run this instead of the image's entrypoint; empty: none");
   platform.Declare(parser);
   parser.Value("--cidfile", "FILE", &cidfile, "Write the container's id to a new file");
+  DeclareRights(parser);
+  DeclareMachine(parser);
+  parser.Value("--pull", "always|missing|never",
+               [this](const std::string& value) -> absl::Status {
+                 if (value != "always" && value != "missing" && value != "never") {
+                   return absl::InvalidArgumentError(
+                       absl::StrCat("'", value, "' is none of always, missing, never"));
+                 }
+                 pull = value;
+                 return absl::OkStatus();
+               },
+               "When to pull the image (missing)");
   fetch.Declare(parser);
   parser.Operand("IMAGE", &image, "The image; pulled if it is not there");
   parser.Rest("COMMAND", &arguments, "Instead of the image's command; all words behind the image");
 }
 
+void CreateFlags::DeclareRights(OptionParser& parser) {
+  parser.Value("--cap-add", "NAME", Collect(&options.cap_add, &model::NormalizeCapability),
+               "Add a capability, or ALL; goes after those dropped");
+  parser.Value("--cap-drop", "NAME", Collect(&options.cap_drop, &model::NormalizeCapability),
+               "Drop a capability, or ALL");
+  parser.Flag("--privileged", &options.privileged,
+              "All capabilities and devices inside the container's own VM");
+  parser.Flag("--read-only", &options.read_only, "Make the root file system read-only");
+  parser.Value("--masked-path", "PATH", Collect(&options.masked_paths, &ParsePathOrNone),
+               "Hide a further path; NONE hides none of those before it");
+  parser.Value("--read-only-path", "PATH", Collect(&options.read_only_paths, &ParsePathOrNone),
+               "Make a further path read-only; NONE makes writable those before it");
+}
+
+void CreateFlags::DeclareMachine(OptionParser& parser) {
+  parser.Value("--hostname", "NAME",
+               [this](const std::string& value) -> absl::Status {
+                 options.hostname = value;
+                 return model::ValidateHostname(value);
+               },
+               "The container's host name; its id if not given");
+  parser.Value("--add-host", "NAME:ADDRESS", Collect(&options.extra_hosts, &model::ParseHostEntry),
+               "Add a line to /etc/hosts");
+  parser.Value("-l, --label", "KEY[=VALUE]", Collect(&options.labels, &model::ParseLabel),
+               "Label the container");
+  parser.Value("--stop-signal", "SIGNAL",
+               [this](const std::string& value) -> absl::Status {
+                 options.stop_signal = value;
+                 return base::ParseSignal(value).status();
+               },
+               "The signal that stops it; the image's or SIGTERM if not given");
+  parser.Value("--stop-timeout", "SECONDS",
+               [this](const std::string& value) -> absl::Status {
+                 int seconds = 0;
+                 if (!absl::SimpleAtoi(value, &seconds) || seconds < 0) {
+                   return absl::InvalidArgumentError(
+                       absl::StrCat("'", value, "' is not a whole number from 0 on"));
+                 }
+                 options.stop_timeout_ms = int64_t{seconds} * 1000;
+                 return absl::OkStatus();
+               },
+               "How long a stop waits before SIGKILL (5)");
+  parser.Flag("--init", &options.use_init,
+              "Run an init as process 1, which passes signals on and reaps");
+  parser.Value("--shm-size", "SIZE",
+               [this](const std::string& value) -> absl::Status {
+                 ASSIGN_OR_RETURN(int64_t bytes, base::ParseSizeBytes(value));
+                 options.shm_size_bytes = bytes;
+                 return model::ValidateShmSize(bytes);
+               },
+               "Size of /dev/shm (64m)");
+  parser.Value("--tmpfs", "PATH[:OPTION,...]", Collect(&options.tmpfs, &model::ParseTmpfs),
+               "A folder in memory; options such as size=64m, mode=1777, uid=, ro, exec");
+  parser.Value("--sysctl", "NAME=VALUE", Collect(&options.sysctls, &model::ParseSysctl),
+               "Set a parameter of the container's kernel");
+  parser.Value("-k, --kernel", "FILE", &options.kernel, "Boot this kernel instead of the default");
+}
+
 absl::StatusOr<model::CreateOptions> CreateFlags::Resolve(const HostEnvironment& host) const {
-  model::CreateOptions options;
+  model::CreateOptions options = this->options;
+  if (!options.kernel.empty()) {
+    std::error_code error;
+    options.kernel = std::filesystem::absolute(options.kernel, error).string();
+    if (error || !std::filesystem::is_regular_file(options.kernel, error)) {
+      return absl::InvalidArgumentError(absl::StrCat("--kernel: no file ", options.kernel));
+    }
+  }
   options.id = name;
   options.image = image;
   ASSIGN_OR_RETURN(options.platform, platform.Resolve());

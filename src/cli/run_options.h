@@ -13,7 +13,7 @@
 
 namespace container::cli {
 
-/// -e --env-file -w -u -i -t.
+/// -e --env-file -w -u --uid --gid --ulimit -i -t.
 struct ProcessFlags {
   bool interactive = false;
   bool terminal = false;
@@ -21,6 +21,9 @@ struct ProcessFlags {
   std::vector<std::string> env_files;
   std::optional<std::string> working_directory;
   std::optional<std::string> user;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::vector<model::Rlimit> rlimits;
 
   void Declare(OptionParser& parser);
   /// INVALID_ARGUMENT for malformed entries; NOT_FOUND for a missing file.
@@ -69,13 +72,20 @@ struct CreateFlags {
   std::optional<int> cpus;
   std::optional<int64_t> memory_bytes;
   bool auto_remove = false;
+  std::string pull = "missing";
+  /// Those options that need no more than their parsing; the rest is filled in by Resolve.
+  model::CreateOptions options;
   std::vector<std::string> arguments;
 
   void Declare(OptionParser& parser);
   absl::StatusOr<model::CreateOptions> Resolve(const HostEnvironment& host) const;
+
+ private:
+  void DeclareRights(OptionParser& parser);
+  void DeclareMachine(OptionParser& parser);
 };
 
-/// Creates the container, pulling its image where it is missing (shown as `fetch` says), and writes
+/// Creates the container, pulling its image as `pull` says (shown as `fetch` says), and writes
 /// the cidfile. ALREADY_EXISTS if that file is there. Returns the id.
 absl::StatusOr<std::string> CreateContainer(Client& client, const CreateFlags& flags,
                                             const model::CreateOptions& options);

@@ -72,11 +72,71 @@ Json ToJson(const Descriptor& descriptor) {
           {"size", descriptor.size_bytes}};
 }
 
-Json ToJson(const ProcessConfiguration& process) {
-  Json rlimits = Json::array();
-  for (const Rlimit& rlimit : process.rlimits) {
-    rlimits.push_back({{"limit", rlimit.limit}, {"soft", rlimit.soft}, {"hard", rlimit.hard}});
+Json ToJson(const std::vector<Rlimit>& rlimits) {
+  Json json = Json::array();
+  for (const Rlimit& rlimit : rlimits) {
+    json.push_back({{"limit", rlimit.limit}, {"soft", rlimit.soft}, {"hard", rlimit.hard}});
   }
+  return json;
+}
+
+void FromJson(const Json& json, std::vector<Rlimit>& rlimits) {
+  for (const Json& item : json) {
+    Rlimit& rlimit = rlimits.emplace_back();
+    Read(item, "limit", rlimit.limit);
+    Read(item, "soft", rlimit.soft);
+    Read(item, "hard", rlimit.hard);
+  }
+}
+
+Json ToJson(const std::vector<TmpfsMount>& tmpfs) {
+  Json json = Json::array();
+  for (const TmpfsMount& mount : tmpfs) {
+    json.push_back({{"type", {{"tmpfs", Json::object()}}},
+                    {"source", "tmpfs"},
+                    {"destination", mount.destination},
+                    {"options", mount.options}});
+  }
+  return json;
+}
+
+void FromJson(const Json& json, std::vector<TmpfsMount>& tmpfs) {
+  for (const Json& item : json) {
+    if (!Member(item, "type").contains("tmpfs")) continue;
+    TmpfsMount& mount = tmpfs.emplace_back();
+    Read(item, "destination", mount.destination);
+    Read(item, "options", mount.options);
+  }
+}
+
+Json ToJson(const std::vector<HostEntry>& hosts) {
+  Json json = Json::array();
+  for (const HostEntry& host : hosts) {
+    json.push_back({{"name", host.name}, {"address", host.address}});
+  }
+  return json;
+}
+
+void FromJson(const Json& json, std::vector<HostEntry>& hosts) {
+  for (const Json& item : json) {
+    HostEntry& host = hosts.emplace_back();
+    Read(item, "name", host.name);
+    Read(item, "address", host.address);
+  }
+}
+
+/// Reads the array `key` by the overloads above.
+template <typename T>
+void ReadArray(const Json& json, const char* key, std::vector<T>& target) {
+  auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return;
+  if (!found->is_array()) {
+    throw Json::other_error::create(600, absl::StrCat("'", key, "' is not an array"), nullptr);
+  }
+  FromJson(*found, target);
+}
+
+Json ToJson(const ProcessConfiguration& process) {
   return {{"executable", process.executable},
           {"arguments", process.arguments},
           {"environment", process.environment},
@@ -84,7 +144,7 @@ Json ToJson(const ProcessConfiguration& process) {
           {"terminal", process.terminal},
           {"user", {{"raw", {{"userString", process.user}}}}},
           {"supplementalGroups", process.supplemental_groups},
-          {"rlimits", std::move(rlimits)}};
+          {"rlimits", ToJson(process.rlimits)}};
 }
 
 void FromJson(const Json& json, ProcessConfiguration& process) {
@@ -103,18 +163,11 @@ void FromJson(const Json& json, ProcessConfiguration& process) {
   }
   Read(Member(user, "raw"), "userString", process.user);
   Read(json, "supplementalGroups", process.supplemental_groups);
-  if (auto rlimits = json.find("rlimits"); rlimits != json.end()) {
-    for (const Json& item : *rlimits) {
-      Rlimit& rlimit = process.rlimits.emplace_back();
-      Read(item, "limit", rlimit.limit);
-      Read(item, "soft", rlimit.soft);
-      Read(item, "hard", rlimit.hard);
-    }
-  }
+  ReadArray(json, "rlimits", process.rlimits);
 }
 
 Json ToJson(const ContainerConfiguration& configuration) {
-  return {{"id", configuration.id},
+  Json json = {{"id", configuration.id},
           {"image",
            {{"reference", configuration.image_reference},
             {"descriptor", ToJson(configuration.image_descriptor)}}},
@@ -130,7 +183,21 @@ Json ToJson(const ContainerConfiguration& configuration) {
           {"autoRemove", configuration.auto_remove},
           {"openStdin", configuration.open_stdin},
           {"hostname", configuration.hostname},
-          {"stopTimeoutMs", configuration.stop_timeout_ms}};
+          {"stopTimeoutMs", configuration.stop_timeout_ms},
+          {"readOnly", configuration.read_only},
+          {"useInit", configuration.use_init},
+          {"capAdd", configuration.cap_add},
+          {"capDrop", configuration.cap_drop},
+          {"sysctls", configuration.sysctls},
+          {"mounts", ToJson(configuration.tmpfs)},
+          {"extraHosts", ToJson(configuration.extra_hosts)},
+          {"privileged", configuration.privileged},
+          {"ownHostFiles", configuration.own_host_files}};
+  WriteOptional(json, "shmSize", configuration.shm_size_bytes);
+  WriteOptional(json, "maskedPaths", configuration.masked_paths);
+  WriteOptional(json, "readonlyPaths", configuration.read_only_paths);
+  if (!configuration.kernel.empty()) json["kernel"] = configuration.kernel;
+  return json;
 }
 
 void FromJson(const Json& json, ContainerConfiguration& configuration) {
@@ -157,6 +224,19 @@ void FromJson(const Json& json, ContainerConfiguration& configuration) {
   Read(json, "openStdin", configuration.open_stdin);
   Read(json, "hostname", configuration.hostname);
   Read(json, "stopTimeoutMs", configuration.stop_timeout_ms);
+  Read(json, "readOnly", configuration.read_only);
+  Read(json, "useInit", configuration.use_init);
+  Read(json, "capAdd", configuration.cap_add);
+  Read(json, "capDrop", configuration.cap_drop);
+  Read(json, "sysctls", configuration.sysctls);
+  ReadArray(json, "mounts", configuration.tmpfs);
+  ReadArray(json, "extraHosts", configuration.extra_hosts);
+  Read(json, "privileged", configuration.privileged);
+  Read(json, "ownHostFiles", configuration.own_host_files);
+  Read(json, "shmSize", configuration.shm_size_bytes);
+  Read(json, "maskedPaths", configuration.masked_paths);
+  Read(json, "readonlyPaths", configuration.read_only_paths);
+  Read(json, "kernel", configuration.kernel);
 }
 
 Json ToJson(const ContainerStatus& status) {
@@ -180,7 +260,10 @@ Json ToJson(const ProcessOptions& options) {
   Json json = {{"arguments", options.arguments},
                {"environment", options.environment},
                {"terminal", options.terminal},
-               {"interactive", options.interactive}};
+               {"interactive", options.interactive},
+               {"supplementalGroups", options.supplemental_groups},
+               {"rlimits", ToJson(options.rlimits)}};
+  WriteOptional(json, "gid", options.gid);
   WriteOptional(json, "workingDirectory", options.working_directory);
   WriteOptional(json, "user", options.user);
   return json;
@@ -193,6 +276,9 @@ void FromJson(const Json& json, ProcessOptions& options) {
   Read(json, "user", options.user);
   Read(json, "terminal", options.terminal);
   Read(json, "interactive", options.interactive);
+  Read(json, "gid", options.gid);
+  Read(json, "supplementalGroups", options.supplemental_groups);
+  ReadArray(json, "rlimits", options.rlimits);
 }
 
 }  // namespace
@@ -234,7 +320,23 @@ std::string CreateOptions::ToJson() const {
                {"image", image},
                {"platform", platform},
                {"process", model::ToJson(process)},
-               {"autoRemove", auto_remove}};
+               {"autoRemove", auto_remove},
+               {"capAdd", cap_add},
+               {"capDrop", cap_drop},
+               {"readOnly", read_only},
+               {"useInit", use_init},
+               {"privileged", privileged},
+               {"hostname", hostname},
+               {"labels", labels},
+               {"stopSignal", stop_signal},
+               {"mounts", model::ToJson(tmpfs)},
+               {"sysctls", sysctls},
+               {"maskedPaths", masked_paths},
+               {"readonlyPaths", read_only_paths},
+               {"extraHosts", model::ToJson(extra_hosts)},
+               {"kernel", kernel}};
+  WriteOptional(json, "stopTimeoutMs", stop_timeout_ms);
+  WriteOptional(json, "shmSize", shm_size_bytes);
   WriteOptional(json, "entrypoint", entrypoint);
   WriteOptional(json, "cpus", cpus);
   WriteOptional(json, "memoryInBytes", memory_bytes);
@@ -251,6 +353,22 @@ absl::StatusOr<CreateOptions> CreateOptions::FromJson(absl::string_view text) {
     Read(json, "cpus", options.cpus);
     Read(json, "memoryInBytes", options.memory_bytes);
     Read(json, "autoRemove", options.auto_remove);
+    Read(json, "capAdd", options.cap_add);
+    Read(json, "capDrop", options.cap_drop);
+    Read(json, "readOnly", options.read_only);
+    Read(json, "useInit", options.use_init);
+    Read(json, "privileged", options.privileged);
+    Read(json, "hostname", options.hostname);
+    Read(json, "labels", options.labels);
+    Read(json, "stopSignal", options.stop_signal);
+    Read(json, "stopTimeoutMs", options.stop_timeout_ms);
+    Read(json, "shmSize", options.shm_size_bytes);
+    ReadArray(json, "mounts", options.tmpfs);
+    Read(json, "sysctls", options.sysctls);
+    Read(json, "maskedPaths", options.masked_paths);
+    Read(json, "readonlyPaths", options.read_only_paths);
+    ReadArray(json, "extraHosts", options.extra_hosts);
+    Read(json, "kernel", options.kernel);
   });
 }
 

@@ -42,6 +42,19 @@ struct Rlimit {
   friend bool operator==(const Rlimit&, const Rlimit&) = default;
 };
 
+struct TmpfsMount {
+  std::string destination;           // absolute
+  std::vector<std::string> options;  // "size=64m", "mode=1777", "ro", …; see ParseTmpfs
+  friend bool operator==(const TmpfsMount&, const TmpfsMount&) = default;
+};
+
+/// A line for /etc/hosts.
+struct HostEntry {
+  std::string name;
+  std::string address;
+  friend bool operator==(const HostEntry&, const HostEntry&) = default;
+};
+
 /// One process, complete: nothing is left to be looked up but names in the container's own files.
 struct ProcessConfiguration {
   std::string executable;               // argv[0]: a path, or a name for PATH
@@ -81,6 +94,20 @@ struct ContainerConfiguration {
   bool open_stdin = false;           // ours: -i, the first process has a standard input
   std::string hostname;              // ours: the guest's
   int64_t stop_timeout_ms = 5000;    // ours: between the stop signal and SIGKILL
+  bool read_only = false;            // the root file system
+  bool use_init = false;             // a small init is PID 1, the first process its child
+  std::vector<std::string> cap_add;   // normalized; "ALL" is one
+  std::vector<std::string> cap_drop;  // goes first
+  std::optional<int64_t> shm_size_bytes;  // of /dev/shm; not set: 64 MiB
+  std::map<std::string, std::string> sysctls;
+  std::optional<std::vector<std::string>> masked_paths;     // not set: the default ones
+  std::optional<std::vector<std::string>> read_only_paths;  // not set: the default ones
+  /// JSON: mounts of the type tmpfs.
+  std::vector<TmpfsMount> tmpfs;
+  std::vector<HostEntry> extra_hosts;  // ours
+  bool privileged = false;             // ours: everything inside the VM
+  bool own_host_files = false;  // ours: /etc/hostname and /etc/hosts replace the image's
+  std::string kernel;           // ours: path of a kernel for this container; "": the default
 
   friend bool operator==(const ContainerConfiguration&, const ContainerConfiguration&) = default;
   std::string ToJson() const;
@@ -117,6 +144,9 @@ struct ProcessOptions {
   std::optional<std::string> user;
   bool terminal = false;
   bool interactive = false;  // standard input is wanted
+  std::optional<uint32_t> gid;  // replaces the group of `user`, or of the image's
+  std::vector<uint32_t> supplemental_groups;
+  std::vector<Rlimit> rlimits;  // a later one of the same kind wins
 
   std::string ToJson() const;
   static absl::StatusOr<ProcessOptions> FromJson(absl::string_view text);
@@ -132,6 +162,22 @@ struct CreateOptions {
   std::optional<int> cpus;
   std::optional<int64_t> memory_bytes;
   bool auto_remove = false;
+  std::vector<std::string> cap_add;   // normalized
+  std::vector<std::string> cap_drop;
+  bool read_only = false;
+  bool use_init = false;
+  bool privileged = false;
+  std::string hostname;  // "": the id
+  std::map<std::string, std::string> labels;
+  std::string stop_signal;  // "": the image's
+  std::optional<int64_t> stop_timeout_ms;
+  std::optional<int64_t> shm_size_bytes;
+  std::vector<TmpfsMount> tmpfs;
+  std::map<std::string, std::string> sysctls;
+  std::vector<std::string> masked_paths;     // added to the default ones; NONE clears
+  std::vector<std::string> read_only_paths;  // added to the default ones; NONE clears
+  std::vector<HostEntry> extra_hosts;
+  std::string kernel;  // absolute path, or ""
 
   std::string ToJson() const;
   static absl::StatusOr<CreateOptions> FromJson(absl::string_view text);

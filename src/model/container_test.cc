@@ -23,6 +23,16 @@ ContainerConfiguration Example() {
   c.auto_remove = true;
   c.open_stdin = true;
   c.hostname = "web";
+  c.read_only = c.use_init = c.privileged = c.own_host_files = true;
+  c.cap_add = {"ALL"};
+  c.cap_drop = {"CAP_CHOWN"};
+  c.shm_size_bytes = 1 << 20;
+  c.sysctls = {{"net.core.somaxconn", "7"}};
+  c.masked_paths = std::vector<std::string>();
+  c.read_only_paths = {"/etc"};
+  c.tmpfs = {{"/run", {"size=1m", "exec"}}};
+  c.extra_hosts = {{"db", "10.0.0.1"}};
+  c.kernel = "/k/vmlinux";
   return c;
 }
 

@@ -11,13 +11,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <iterator>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/status.h"
+#include "model/default_paths.h"
 #include "vminitd/guest_log.h"
 #include "vminitd/bounds.h"
 
@@ -83,12 +86,9 @@ void Container::Post(std::function<void()> job) {
   wake_.notify_one();
 }
 
-void Container::Create(std::string id, std::string hostname, bool read_only_root,
-                       CreateDone done) {
-  Post([this, id = std::move(id), hostname = std::move(hostname), read_only_root,
-        done = std::move(done)] {
-    read_only_root_ = read_only_root;
-    created_ = prepared_.ok() ? CreateNow(id, hostname) : prepared_;
+void Container::Create(v1::CreateContainerRequest request, CreateDone done) {
+  Post([this, request = std::move(request), done = std::move(done)] {
+    created_ = prepared_.ok() ? CreateNow(request) : prepared_;
     done(created_);
   });
 }
@@ -121,20 +121,71 @@ absl::Status Container::Prepare() {
   ASSIGN_OR_RETURN(outer_mounts_, base::Open("/proc/self/ns/mnt", O_RDONLY));
   ASSIGN_OR_RETURN(cgroup_root_, base::Open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(proc_, base::Open("/proc", O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(devices_, base::Open("/dev", O_RDONLY | O_DIRECTORY));
   if (::unshare(CLONE_FS | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID) != 0) {
     return ErrnoStatus("unshare");
   }
   return EnterRoot(disks_, NewScratchFolder());
 }
 
-absl::Status Container::CreateNow(const std::string& id, const std::string& hostname) {
-  const std::string path = absl::StrCat(kCgroupFolder, "/", id);
+absl::Status Container::CreateNow(const v1::CreateContainerRequest& request) {
+  const std::string path = absl::StrCat(kCgroupFolder, "/", request.container_id());
   RETURN_IF_ERROR(MakeFolderAt(cgroup_root_.get(), kCgroupFolder));
   RETURN_IF_ERROR(MakeFolderAt(cgroup_root_.get(), path.c_str()));
   cgroup_.Reset(::openat(cgroup_root_.get(), path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup_) return ErrnoStatus("open the cgroup");
+  const std::string& hostname = request.hostname();
   if (::sethostname(hostname.data(), hostname.size()) != 0) return ErrnoStatus("sethostname");
-  return WriteHostFiles(hostname);
+  RETURN_IF_ERROR(WriteHostFiles(request));
+  RETURN_IF_ERROR(SetSysctls(request));
+  if (request.shm_size_bytes() > 0) RETURN_IF_ERROR(ResizeShm(request.shm_size_bytes()));
+  if (request.privileged()) RETURN_IF_ERROR(OpenToPrivileged(devices_.get()));
+  for (const v1::Tmpfs& tmpfs : request.tmpfs()) RETURN_IF_ERROR(MountTmpfs(tmpfs));
+
+  use_init_ = request.use_init();
+  views_.read_only_root = request.root().read_only();
+  views_.writable_cgroups = request.privileged();
+  if (request.has_masked_paths()) {
+    views_.masked_paths.assign(request.masked_paths().paths().begin(),
+                               request.masked_paths().paths().end());
+  } else if (!request.privileged()) {
+    views_.masked_paths.assign(std::begin(model::kDefaultMaskedPaths),
+                               std::end(model::kDefaultMaskedPaths));
+  }
+  if (request.has_read_only_paths()) {
+    views_.read_only_paths.assign(request.read_only_paths().paths().begin(),
+                                  request.read_only_paths().paths().end());
+  } else if (!request.privileged()) {
+    views_.read_only_paths.assign(std::begin(model::kDefaultReadOnlyPaths),
+                                  std::end(model::kDefaultReadOnlyPaths));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Container::SetSysctls(const v1::CreateContainerRequest& request) {
+  for (const v1::Sysctl& sysctl : request.sysctls()) {
+    if (absl::StrContains(sysctl.name(), "..")) {
+      return absl::InvalidArgumentError(absl::StrCat("sysctl ", sysctl.name(), ": no such name"));
+    }
+    // A slash in a name stands for a dot in a file's.
+    const std::string path = absl::StrCat(
+        "sys/", absl::StrReplaceAll(sysctl.name(), {{".", "/"}, {"/", "."}}));
+    // By this thread, whose ipc and uts namespaces are the container's.
+    Fd file(::openat(proc_.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file && errno == ENOENT) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sysctl ", sysctl.name(), ": the guest's kernel has no such parameter"));
+    }
+    if (!file) return ErrnoStatus(absl::StrCat("sysctl ", sysctl.name()));
+    const ssize_t written = ::write(file.get(), sysctl.value().data(), sysctl.value().size());
+    if (written < 0) {
+      const int error = errno;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "sysctl ", sysctl.name(), ": the guest's kernel refuses the value '", sysctl.value(),
+          "': ", std::string(ErrnoStatus(error, "write").message())));
+    }
+  }
+  return absl::OkStatus();
 }
 
 StartedProcess Container::StartNow(const v1::ProcessSpec& spec, bool first) {
@@ -166,7 +217,8 @@ StartedProcess Container::StartNow(const v1::ProcessSpec& spec, bool first) {
   options.cgroup = cgroup_.get();
   options.cgroup_namespace = first ? -1 : cgroup_namespace_.get();
   options.first = first;
-  options.read_only_root = read_only_root_;
+  options.views = &views_;
+  options.use_init = first && use_init_;
   const SpawnResult result = Spawn(options);
   started.pid = result.pid;
   if (result.error_number == 0) {

@@ -50,7 +50,7 @@ class Container {
 
   using CreateDone = std::function<void(absl::Status)>;
   /// Gives the container its name and cgroup, once its root is there.
-  void Create(std::string id, std::string hostname, bool read_only_root, CreateDone done);
+  void Create(v1::CreateContainerRequest request, CreateDone done);
 
   using StartDone = std::function<void(StartedProcess)>;
   /// Starts a process. `process_is_first` and `spec` are valid until `done` was called.
@@ -60,7 +60,8 @@ class Container {
   void Run();
   void Post(std::function<void()> job);
   absl::Status Prepare();
-  absl::Status CreateNow(const std::string& id, const std::string& hostname);
+  absl::Status CreateNow(const v1::CreateContainerRequest& request);
+  absl::Status SetSysctls(const v1::CreateContainerRequest& request);
   StartedProcess StartNow(const v1::ProcessSpec& spec, bool first);
   absl::Status OpenStreams(const ProcessPlan& plan, const v1::ProcessSpec& spec, bool first,
                            SpawnOptions& options, StartedProcess& started,
@@ -72,10 +73,12 @@ class Container {
   // On the container's thread only.
   absl::Status prepared_;
   absl::Status created_ = absl::FailedPreconditionError("the container is not created");
-  bool read_only_root_ = false;
+  NamespaceViews views_;
+  bool use_init_ = false;
   base::Fd outer_mounts_;      // the guest's own mount namespace, to leave by
   base::Fd cgroup_root_;       // of the cgroup2 hierarchy
   base::Fd proc_;              // the guest's /proc
+  base::Fd devices_;           // the guest's /dev
   base::Fd cgroup_;            // the container's
   base::Fd cgroup_namespace_;  // of its first process
 

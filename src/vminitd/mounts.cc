@@ -1,5 +1,6 @@
 #include "vminitd/mounts.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -190,15 +191,59 @@ absl::Status EnterRoot(const RootDisks& disks, const std::string& scratch) {
   return FillDev();
 }
 
-absl::Status WriteHostFiles(const std::string& hostname) {
-  const bool hostname_file = IsMissingOrEmpty("/etc/hostname");
-  const bool hosts_file = IsMissingOrEmpty("/etc/hosts");
+absl::Status WriteHostFiles(const v1::CreateContainerRequest& request) {
+  const bool own = request.own_host_files();
+  const bool hostname_file = own || IsMissingOrEmpty("/etc/hostname");
+  const bool hosts_file = own || IsMissingOrEmpty("/etc/hosts");
   if (!hostname_file && !hosts_file) return absl::OkStatus();
   RETURN_IF_ERROR(MakeFolder("/etc"));
+  const std::string& hostname = request.hostname();
   if (hostname_file) RETURN_IF_ERROR(WriteFile("/etc/hostname", absl::StrCat(hostname, "\n")));
   if (!hosts_file) return absl::OkStatus();
-  return WriteFile("/etc/hosts", absl::StrCat("127.0.0.1\tlocalhost ", hostname,
-                                              "\n::1\tlocalhost ip6-localhost ip6-loopback\n"));
+  std::string hosts = absl::StrCat("127.0.0.1\tlocalhost ", hostname,
+                                   "\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+  for (const v1::HostEntry& entry : request.extra_hosts()) {
+    absl::StrAppend(&hosts, entry.address(), "\t", entry.name(), "\n");
+  }
+  return WriteFile("/etc/hosts", hosts);
+}
+
+absl::Status ResizeShm(int64_t bytes) {
+  return Mount("shm", "/dev/shm", nullptr, MS_REMOUNT | kNoSuidDevExec,
+               absl::StrCat("size=", bytes).c_str());
+}
+
+absl::Status MountTmpfs(const v1::Tmpfs& tmpfs) {
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (tmpfs.suid()) flags &= ~static_cast<unsigned long>(MS_NOSUID);
+  if (tmpfs.dev()) flags &= ~static_cast<unsigned long>(MS_NODEV);
+  if (tmpfs.exec()) flags &= ~static_cast<unsigned long>(MS_NOEXEC);
+  if (tmpfs.noatime()) flags |= MS_NOATIME;
+  if (tmpfs.read_only()) flags |= MS_RDONLY;
+  RETURN_IF_ERROR(MakeFolders(tmpfs.destination()));
+  return Mount("tmpfs", tmpfs.destination(), "tmpfs", flags, tmpfs.data().c_str());
+}
+
+absl::Status OpenToPrivileged(int devices) {
+  if (::mount(nullptr, "/sys", nullptr, MS_BIND | MS_REMOUNT | kNoSuidDevExec, nullptr) != 0) {
+    return ErrnoStatus("make /sys writable");
+  }
+  Fd own(::openat(devices, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!own) return ErrnoStatus("open the guest's /dev");
+  DIR* list = ::fdopendir(own.get());
+  if (list == nullptr) return ErrnoStatus("list the guest's /dev");
+  static_cast<void>(own.Release());
+  while (const dirent* entry = ::readdir(list)) {
+    struct stat info;
+    if (::fstatat(devices, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (!S_ISCHR(info.st_mode) && !S_ISBLK(info.st_mode)) continue;
+    const std::string path = absl::StrCat("/dev/", entry->d_name);
+    if (::mknod(path.c_str(), info.st_mode, info.st_rdev) != 0 && errno != EEXIST) {
+      Log("can't make %s", path.c_str());
+    }
+  }
+  ::closedir(list);
+  return absl::OkStatus();
 }
 
 absl::Status MakeFolders(const std::string& path) {

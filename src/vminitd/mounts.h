@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/vminitd.pb.h"
 
 namespace container::vminitd {
 
@@ -44,8 +45,20 @@ absl::StatusOr<std::string> FindDisk(const std::string& serial);
 /// /proc and /sys/fs/cgroup are left to the first process.
 absl::Status EnterRoot(const RootDisks& disks, const std::string& scratch);
 
-/// Writes /etc/hostname and /etc/hosts where the image has none or empty ones.
-absl::Status WriteHostFiles(const std::string& hostname);
+/// Writes /etc/hostname and /etc/hosts: all anew with `own_host_files`, else where the image has none
+/// or empty ones.
+absl::Status WriteHostFiles(const v1::CreateContainerRequest& request);
+
+/// The functions below are called on the container's thread, after EnterRoot.
+
+/// Makes /dev/shm hold so many bytes.
+absl::Status ResizeShm(int64_t bytes);
+
+/// A folder in memory; made where it is missing.
+absl::Status MountTmpfs(const v1::Tmpfs& tmpfs);
+
+/// All device nodes of the guest's `devices` folder in /dev, and /sys writable.
+absl::Status OpenToPrivileged(int devices);
 
 /// mkdir -p in the container's root, as root, with mode 0755.
 absl::Status MakeFolders(const std::string& path);

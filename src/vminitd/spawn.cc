@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,20 +19,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/fd.h"
 #include "vminitd/capabilities.h"
 
 namespace container::vminitd {
-
-const char* const kMaskedPaths[] = {
-    "/proc/asound",      "/proc/acpi",
-    "/proc/kcore",       "/proc/keys",        "/proc/latency_stats",
-    "/proc/timer_list",  "/proc/timer_stats", "/proc/sched_debug",
-    "/proc/scsi",        "/sys/firmware",     "/sys/devices/virtual/powercap",
-    nullptr,
-};
-const char* const kReadOnlyPaths[] = {
-    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", nullptr,
-};
 
 namespace {
 
@@ -41,15 +33,23 @@ struct Child {
   char* const* environment;
   const char* const* candidates;
   SpawnResult* result;
+  int report = -1;  // of an init: where its result goes, as its memory is not the parent's
 };
 
 // glibc's own setresuid and friends would change every thread of this program, whose memory the
 // child shares: only plain system calls do here.
 long Call(long number, long a = 0, long b = 0, long c = 0) { return ::syscall(number, a, b, c); }
 
+void Report(const Child& child) {
+  // If the parent does not hear it, it finds the pipe at its end.
+  const ssize_t written = ::write(child.report, child.result, sizeof *child.result);
+  static_cast<void>(written);
+}
+
 [[noreturn]] void Fail(const Child& child, const char* step) {
   child.result->error_number = errno;
   child.result->failed_step = step;
+  if (child.report >= 0) Report(child);
   ::_exit(127);
 }
 
@@ -64,9 +64,14 @@ void MakeReadOnly(const Child& child, const char* path) {
     if (errno == ENOENT) return;
     Fail(child, path);
   }
-  constexpr unsigned long kFlags =
-      MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (::mount(path, path, nullptr, kFlags, nullptr) != 0) Fail(child, path);
+  struct statfs info {};
+  if (::statfs(path, &info) != 0) Fail(child, path);
+  // The other flags of the mount stay as they are; those of statfs(2) have mount(2)'s numbers.
+  const unsigned long kept =
+      static_cast<unsigned long>(info.f_flags) & (MS_NOSUID | MS_NODEV | MS_NOEXEC);
+  if (::mount(path, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY | kept, nullptr) != 0) {
+    Fail(child, path);
+  }
 }
 
 // A proc file system shows the pid namespace of who mounts it, a cgroup2 one the cgroup namespace.
@@ -74,15 +79,15 @@ void MountNamespaceViews(const Child& child) {
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   if (::unshare(CLONE_NEWCGROUP) != 0) Fail(child, "unshare the cgroup namespace");
   if (::mount("proc", "/proc", "proc", kFlags, nullptr) != 0) Fail(child, "mount /proc");
-  if (::mount("cgroup", "/sys/fs/cgroup", "cgroup2", kFlags | MS_RDONLY | MS_RELATIME, nullptr) !=
-      0) {
+  const NamespaceViews& views = *child.options->views;
+  const unsigned long cgroup_flags =
+      kFlags | MS_RELATIME | (views.writable_cgroups ? 0UL : static_cast<unsigned long>(MS_RDONLY));
+  if (::mount("cgroup", "/sys/fs/cgroup", "cgroup2", cgroup_flags, nullptr) != 0) {
     Fail(child, "mount /sys/fs/cgroup");
   }
-  for (const char* const* path = kReadOnlyPaths; *path != nullptr; ++path) {
-    MakeReadOnly(child, *path);
-  }
-  for (const char* const* path = kMaskedPaths; *path != nullptr; ++path) Mask(child, *path);
-  if (child.options->read_only_root &&
+  for (const std::string& path : views.read_only_paths) MakeReadOnly(child, path.c_str());
+  for (const std::string& path : views.masked_paths) Mask(child, path.c_str());
+  if (views.read_only_root &&
       ::mount(nullptr, "/", nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
     Fail(child, "make the root read-only");
   }
@@ -195,6 +200,75 @@ void Execute(const Child& child) {
   __builtin_unreachable();
 }
 
+long CloneAndRun(const clone_args& arguments, const Child& child);
+
+constexpr uint64_t kAllSignals = ~uint64_t{0};
+
+/// Reaps until the program ends. What reaches it here is passed on, as tini does it.
+[[noreturn]] void ServeAsInit(pid_t program) {
+  for (;;) {
+    siginfo_t signal{};
+    const long number =
+        ::syscall(SYS_rt_sigtimedwait, &kAllSignals, &signal, nullptr, sizeof kAllSignals);
+    if (number < 0) continue;
+    if (number != SIGCHLD) {
+      ::kill(program, static_cast<int>(number));
+      continue;
+    }
+    for (;;) {
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+      if (pid <= 0) break;
+      // With this process the kernel ends all others of the pid namespace.
+      if (pid == program) {
+        ::_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+      }
+    }
+  }
+}
+
+/// An init has no use for any right but to signal; and it is a copy of this program, whose memory is
+/// not for the container's eyes.
+bool GiveUpRights() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  data[0].permitted = data[0].effective = 1U << CAP_KILL;
+  return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
+         Call(SYS_capset, reinterpret_cast<long>(&header), reinterpret_cast<long>(data)) == 0;
+}
+
+// The container's PID 1 where it has an init: a process with a copy of this program's memory, in
+// which nothing of the C++ library may be called, for other threads' locks were copied, too.
+[[noreturn, gnu::noinline]] void RunInit(const Child& child) {
+  // Signals wait in the mask; with the default dispositions, as an ignored one would not wait.
+  ResetSignals();
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, nullptr, sizeof kAllSignals);
+  ::prctl(PR_SET_NAME, "init", 0, 0, 0);
+  if (::setsid() < 0) Fail(child, "setsid");
+  // Here, so that the program and further ones find them.
+  MountNamespaceViews(child);
+
+  SpawnOptions options = *child.options;
+  options.first = false;
+  options.cgroup_namespace = -1;
+  const Child program{&options,         child.arguments, child.environment,
+                      child.candidates, child.result,    -1};
+  clone_args clone{};
+  clone.flags = CLONE_VM | CLONE_VFORK;
+  clone.exit_signal = SIGCHLD;
+  const long pid = CloneAndRun(clone, program);
+  if (pid < 0) {
+    errno = static_cast<int>(-pid);
+    Fail(child, "clone3");
+  }
+  if (child.result->error_number == 0 && !GiveUpRights()) Fail(child, "capset of the init");
+  Report(child);
+  if (child.result->error_number != 0) ::_exit(127);
+  // Whoever holds the standard streams keeps their readers waiting.
+  Call(SYS_close_range, 0, ~0U, 0);
+  ServeAsInit(static_cast<pid_t>(pid));
+}
+
 // The child runs on the parent's stack, below this frame, and never returns from here, so that the
 // frame is the parent's when it goes on.
 [[gnu::noinline]] long CloneAndRun(const clone_args& arguments, const Child& child) {
@@ -204,7 +278,10 @@ void Execute(const Child& child) {
                : "=a"(result)
                : "0"(SYS_clone3), "D"(&arguments), "S"(sizeof arguments)
                : "rcx", "r11", "memory");
-  if (result == 0) RunChild(child);
+  if (result == 0) {
+    if (child.report >= 0) RunInit(child);
+    RunChild(child);
+  }
   return result;
 #else
 #error "clone3 without a stack of its own needs a few lines of assembly for this processor"
@@ -227,24 +304,46 @@ SpawnResult Spawn(const SpawnOptions& options) {
   const auto environment = Pointers<char*>(options.plan->environment);
   const auto candidates = Pointers<const char*>(options.plan->candidates);
   SpawnResult result;
-  const Child child{&options, arguments.data(), environment.data(), candidates.data(), &result};
-
+  Child child{&options, arguments.data(), environment.data(), candidates.data(), &result, -1};
+  base::FdPair report;
   clone_args clone{};
-  clone.flags = CLONE_VM | CLONE_VFORK;
   clone.exit_signal = SIGCHLD;
+  if (options.first && options.use_init) {
+    absl::StatusOr<base::FdPair> pipe = base::MakePipe();
+    if (!pipe.ok()) {
+      result.error_number = EMFILE;
+      result.failed_step = "pipe";
+      return result;
+    }
+    report = *std::move(pipe);
+    child.report = report.second.get();
+  } else {
+    clone.flags = CLONE_VM | CLONE_VFORK;
+  }
   if (options.cgroup >= 0) {
     clone.flags |= CLONE_INTO_CGROUP;
     clone.cgroup = static_cast<uint64_t>(options.cgroup);
   }
   // No handler may run in the child before it has reset them all.
-  const uint64_t all = ~uint64_t{0};
   uint64_t before = 0;
-  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, &before, sizeof kAllSignals);
   const long pid = CloneAndRun(clone, child);
   ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   if (pid < 0) {
     result.error_number = static_cast<int>(-pid);
     result.failed_step = "clone3";
+  } else if (child.report >= 0) {
+    // Less than a pipe's atomic size, so that it comes whole or not at all. What it points to is at
+    // the same addresses here.
+    report.second.Reset();
+    ssize_t count = 0;
+    do {
+      count = ::read(report.first.get(), &result, sizeof result);
+    } while (count < 0 && errno == EINTR);
+    if (count != static_cast<ssize_t>(sizeof result)) {
+      result.error_number = ECHILD;
+      result.failed_step = "the init has ended";
+    }
   }
   result.pid = static_cast<pid_t>(std::max(pid, 0L));
   return result;

@@ -8,13 +8,20 @@
 
 #include <sys/types.h>
 
+#include <string>
+#include <vector>
+
 #include "vminitd/process_plan.h"
 
 namespace container::vminitd {
 
-/// Paths that docker hides from containers, as bind mounts of nothing; and those it lets be read.
-extern const char* const kMaskedPaths[];
-extern const char* const kReadOnlyPaths[];
+/// What the container's first process mounts, for all.
+struct NamespaceViews {
+  std::vector<std::string> masked_paths;
+  std::vector<std::string> read_only_paths;
+  bool read_only_root = false;
+  bool writable_cgroups = false;
+};
 
 struct SpawnOptions {
   const ProcessPlan* plan = nullptr;
@@ -25,7 +32,9 @@ struct SpawnOptions {
   int cgroup_namespace = -1;   // of a further process; -1: the child makes one
   // The container's first process also mounts what depends on its pid and cgroup namespaces.
   bool first = false;
-  bool read_only_root = false;
+  const NamespaceViews* views = nullptr;  // for the first process
+  // The first process is an init of our own, and the plan's program its child.
+  bool use_init = false;
 };
 
 struct SpawnResult {
@@ -34,7 +43,7 @@ struct SpawnResult {
   pid_t pid = 0;
   /// 0 if the program runs.
   int error_number = 0;
-  /// What failed, a static string or one of `plan`; null if it was execve.
+  /// What failed, a static string or one of `plan` or `views`; null if it was execve.
   const char* failed_step = nullptr;
   bool file_exists = false;  // at least one candidate exists
 };

@@ -91,8 +91,7 @@ void Supervisor::CreateContainer(const v1::CreateContainerRequest& request, Done
   ContainerEntry& entry = containers_[id];
   entry.container = std::move(container);
   entry.container->Create(
-      id, request.hostname(), request.root().read_only(),
-      [this, id, done = std::move(done)](absl::Status status) {
+      request, [this, id, done = std::move(done)](absl::Status status) {
         loop_->Post([this, id, done, status] {
           // Processes that waited find its failure when they start; it can then be tried again.
           if (!status.ok()) {

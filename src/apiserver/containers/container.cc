@@ -119,6 +119,7 @@ absl::StatusOr<runtime::v1::StartProcessResponse> Container::DoStart(
   }
   // What the host lacks fails the call and leaves the container as it is.
   ASSIGN_OR_RETURN(model::RuntimeConfiguration runtime, context_.runtime_configuration());
+  if (!configuration_.kernel.empty()) runtime.kernel_path = configuration_.kernel;
   {
     std::lock_guard lock(mutex_);
     row_.error.clear();

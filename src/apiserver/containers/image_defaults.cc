@@ -1,13 +1,18 @@
 #include "apiserver/containers/image_defaults.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "apiserver/system/kernel_file.h"
 #include "base/status.h"
 #include "base/units.h"
+#include "model/default_paths.h"
 #include "model/names.h"
+#include "model/run_parameters.h"
 #include "model/system_config.h"
 #include "nlohmann/json.hpp"
 
@@ -55,7 +60,118 @@ absl::Status ValidateProcess(const model::ProcessOptions& process) {
                                                    process.working_directory->substr(0, 80),
                                                    "' is not an absolute path"));
   }
+  for (const model::Rlimit& limit : process.rlimits) {
+    if (limit.soft > limit.hard) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(limit.limit, ": the soft limit is above the hard one"));
+    }
+  }
   return absl::OkStatus();
+}
+
+absl::Status ValidateCapabilities(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(std::string normal, model::NormalizeCapability(name));
+    if (normal != name) {
+      return absl::InvalidArgumentError(absl::StrCat("'", name, "' is not a capability's name"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidatePaths(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (path != "NONE") RETURN_IF_ERROR(model::ValidateContainerPath(path));
+  }
+  return absl::OkStatus();
+}
+
+/// What there is to say against the options of the machine around the process.
+absl::Status ValidateSurroundings(const model::CreateOptions& options) {
+  RETURN_IF_ERROR(ValidateCapabilities(options.cap_add));
+  RETURN_IF_ERROR(ValidateCapabilities(options.cap_drop));
+  if (!options.hostname.empty()) RETURN_IF_ERROR(model::ValidateHostname(options.hostname));
+  if (!options.stop_signal.empty()) {
+    RETURN_IF_ERROR(base::ParseSignal(options.stop_signal).status());
+  }
+  if (options.stop_timeout_ms.value_or(0) < 0) {
+    return absl::InvalidArgumentError("the stop timeout is negative");
+  }
+  if (options.shm_size_bytes.has_value()) {
+    RETURN_IF_ERROR(model::ValidateShmSize(*options.shm_size_bytes));
+  }
+  for (const model::TmpfsMount& mount : options.tmpfs) {
+    RETURN_IF_ERROR(model::ValidateTmpfs(mount));
+  }
+  for (const auto& [name, value] : options.sysctls) {
+    RETURN_IF_ERROR(model::ValidateSysctl(name, value));
+  }
+  RETURN_IF_ERROR(ValidatePaths(options.masked_paths));
+  RETURN_IF_ERROR(ValidatePaths(options.read_only_paths));
+  for (const model::HostEntry& entry : options.extra_hosts) {
+    RETURN_IF_ERROR(model::ValidateHostEntry(entry));
+  }
+  if (!options.kernel.empty()) {
+    RETURN_IF_ERROR(InspectKernel(options.kernel).status(), "the kernel");
+  }
+  return absl::OkStatus();
+}
+
+/// The user with another group.
+std::string WithGroup(absl::string_view user, std::optional<uint32_t> gid) {
+  if (!gid.has_value()) return std::string(user);
+  const absl::string_view name = user.substr(0, user.find(':'));
+  return absl::StrCat(name.empty() ? "0" : name, ":", *gid);
+}
+
+/// `over` on top of `under`, one of each kind.
+std::vector<model::Rlimit> MergeRlimits(std::vector<model::Rlimit> under,
+                                        const std::vector<model::Rlimit>& over) {
+  for (const model::Rlimit& limit : over) {
+    auto same = std::find_if(under.begin(), under.end(), [&limit](const model::Rlimit& other) {
+      return other.limit == limit.limit;
+    });
+    if (same != under.end()) {
+      *same = limit;
+    } else {
+      under.push_back(limit);
+    }
+  }
+  return under;
+}
+
+/// The paths that `given` comes to, or nothing where the defaults do.
+template <typename Defaults>
+std::optional<std::vector<std::string>> ResolvePaths(const Defaults& defaults, bool privileged,
+                                                     const std::vector<std::string>& given) {
+  if (given.empty()) return std::nullopt;
+  std::vector<std::string> paths;
+  if (!privileged) paths.assign(std::begin(defaults), std::end(defaults));
+  return model::ExtendPaths(std::move(paths), given);
+}
+
+void TakeSurroundings(const model::CreateOptions& options,
+                      model::ContainerConfiguration& configuration) {
+  if (!options.hostname.empty()) configuration.hostname = options.hostname;
+  configuration.own_host_files = !options.hostname.empty() || !options.extra_hosts.empty();
+  for (const auto& [key, value] : options.labels) configuration.labels[key] = value;
+  if (!options.stop_signal.empty()) configuration.stop_signal = options.stop_signal;
+  configuration.stop_timeout_ms =
+      options.stop_timeout_ms.value_or(configuration.stop_timeout_ms);
+  configuration.read_only = options.read_only;
+  configuration.use_init = options.use_init;
+  configuration.privileged = options.privileged;
+  configuration.cap_add = options.cap_add;
+  configuration.cap_drop = options.cap_drop;
+  configuration.shm_size_bytes = options.shm_size_bytes;
+  configuration.sysctls = options.sysctls;
+  configuration.tmpfs = options.tmpfs;
+  configuration.extra_hosts = options.extra_hosts;
+  configuration.kernel = options.kernel;
+  configuration.masked_paths =
+      ResolvePaths(model::kDefaultMaskedPaths, options.privileged, options.masked_paths);
+  configuration.read_only_paths =
+      ResolvePaths(model::kDefaultReadOnlyPaths, options.privileged, options.read_only_paths);
 }
 
 }  // namespace
@@ -97,6 +213,7 @@ absl::Status ValidateCreateOptions(const model::CreateOptions& options,
   if (options.entrypoint.has_value() && options.entrypoint->find('\0') != std::string::npos) {
     return absl::InvalidArgumentError("the entrypoint holds a NUL character");
   }
+  RETURN_IF_ERROR(ValidateSurroundings(options));
   return ValidateProcess(options.process);
 }
 
@@ -150,15 +267,20 @@ absl::StatusOr<model::ContainerConfiguration> MakeConfiguration(const std::strin
     if (base::ParseSignal(image.stop_signal).ok()) configuration.stop_signal = image.stop_signal;
   }
 
+  TakeSurroundings(options, configuration);
+
   model::ProcessConfiguration& process = configuration.init_process;
   process.executable = command[0];
   process.arguments.assign(command.begin() + 1, command.end());
   process.terminal = options.process.terminal;
-  std::vector<std::string> environment = {kDefaultPath, absl::StrCat("HOSTNAME=", id)};
+  std::vector<std::string> environment = {kDefaultPath, absl::StrCat("HOSTNAME=", configuration.hostname)};
   if (process.terminal) environment.push_back("TERM=xterm");
   process.environment = MergeEnvironment(
       MergeEnvironment(std::move(environment), image.environment), options.process.environment);
-  process.user = options.process.user.value_or(image.user);
+  process.user =
+      WithGroup(options.process.user.value_or(image.user), options.process.gid);
+  process.supplemental_groups = options.process.supplemental_groups;
+  process.rlimits = MergeRlimits({}, options.process.rlimits);
   process.working_directory = options.process.working_directory.value_or(image.working_directory);
   if (process.working_directory.empty()) process.working_directory = "/";
   if (process.working_directory[0] != '/') process.working_directory.insert(0, "/");
@@ -179,9 +301,10 @@ absl::StatusOr<model::ProcessConfiguration> MakeExecConfiguration(
   if (options.terminal) environment = MergeEnvironment({"TERM=xterm"}, environment);
   process.environment = MergeEnvironment(std::move(environment), options.environment);
   process.working_directory = options.working_directory.value_or(first.working_directory);
-  process.user = options.user.value_or(first.user);
-  process.supplemental_groups = first.supplemental_groups;
-  process.rlimits = first.rlimits;
+  process.user = WithGroup(options.user.value_or(first.user), options.gid);
+  process.supplemental_groups = options.supplemental_groups.empty() ? first.supplemental_groups
+                                                                    : options.supplemental_groups;
+  process.rlimits = MergeRlimits(first.rlimits, options.rlimits);
   process.terminal = options.terminal;
   return process;
 }

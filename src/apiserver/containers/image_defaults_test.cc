@@ -56,6 +56,63 @@ TEST(ImageDefaults, TheUserGoesOverTheImage) {
   EXPECT_EQ(made->init_process.working_directory, "/tmp");
 }
 
+TEST(ImageDefaults, OptionsGoOverTheImage) {
+  model::CreateOptions options;
+  options.image = "nginx";
+  options.hostname = "box";
+  options.labels = {{"a", "c"}, {"d", ""}};
+  options.stop_signal = "SIGINT";
+  options.stop_timeout_ms = 100;
+  options.masked_paths = {"/secret"};
+  options.read_only_paths = {"NONE"};
+  options.process.gid = 7;
+  options.process.rlimits = {{"RLIMIT_CORE", 1, 1}, {"RLIMIT_CORE", 0, 2}};
+  ASSERT_TRUE(ValidateCreateOptions(options, kDefaults).ok());
+  auto made = MakeConfiguration("web", options, Nginx(), kDefaults);
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(made->hostname, "box");
+  EXPECT_TRUE(made->own_host_files);
+  EXPECT_THAT(made->init_process.environment, testing::Contains("HOSTNAME=box"));
+  EXPECT_EQ(made->labels.at("a"), "c");
+  EXPECT_EQ(made->labels.at("d"), "");
+  EXPECT_EQ(made->stop_signal, "SIGINT");
+  EXPECT_EQ(made->stop_timeout_ms, 100);
+  EXPECT_THAT(*made->masked_paths, testing::IsSupersetOf({"/secret", "/proc/kcore"}));
+  EXPECT_THAT(*made->read_only_paths, testing::IsEmpty());
+  EXPECT_EQ(made->init_process.user, "www:7");
+  EXPECT_THAT(made->init_process.rlimits,
+              ElementsAre(model::Rlimit{"RLIMIT_CORE", 0, 2}));
+
+  model::ProcessOptions exec;
+  exec.arguments = {"id"};
+  exec.user = "5";
+  exec.rlimits = {{"RLIMIT_NOFILE", 3, 3}};
+  auto process = MakeExecConfiguration(exec, *made);
+  ASSERT_TRUE(process.ok());
+  EXPECT_EQ(process->user, "5");
+  EXPECT_THAT(process->rlimits, testing::SizeIs(2));
+}
+
+TEST(ImageDefaults, BadOptionsOfTheMachineAreRefused) {
+  const auto refused = [](auto change) {
+    model::CreateOptions options;
+    options.image = "nginx";
+    change(options);
+    return absl::IsInvalidArgument(ValidateCreateOptions(options, kDefaults));
+  };
+  EXPECT_TRUE(refused([](auto& o) { o.cap_add = {"chown"}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.cap_drop = {"CAP_FLY"}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.hostname = "a b"; }));
+  EXPECT_TRUE(refused([](auto& o) { o.stop_signal = "SIGNOT"; }));
+  EXPECT_TRUE(refused([](auto& o) { o.stop_timeout_ms = -1; }));
+  EXPECT_TRUE(refused([](auto& o) { o.shm_size_bytes = 1; }));
+  EXPECT_TRUE(refused([](auto& o) { o.tmpfs = {{"run", {}}}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.sysctls = {{"x", "1"}}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.masked_paths = {"etc"}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.extra_hosts = {{"db", "x"}}; }));
+  EXPECT_TRUE(refused([](auto& o) { o.process.rlimits = {{"RLIMIT_CORE", 2, 1}}; }));
+}
+
 TEST(ImageDefaults, AnEntrypointDropsTheImagesCommand) {
   model::CreateOptions options;
   options.entrypoint = "/bin/sh";

@@ -14,6 +14,8 @@
 #include "base/process_identity.h"
 #include "base/status.h"
 #include "base/units.h"
+#include "model/run_parameters.h"
+#include "plugins/runtime_linux/guest_options.h"
 
 namespace container::runtime_linux {
 namespace {
@@ -156,6 +158,7 @@ absl::Status Container::GreetGuest() {
   request.mutable_root()->mutable_lower()->set_filesystem("erofs");
   request.mutable_root()->mutable_upper()->set_serial(kWritableSerial);
   request.mutable_root()->mutable_upper()->set_filesystem("ext4");
+  DescribeOptions(configuration_, request);
   auto sent = [this] {
     std::lock_guard lock(mutex_);
     guest_up_ = true;
@@ -243,7 +246,10 @@ absl::StatusOr<guest::ProcessSpec> Container::SpecOf(const v1::StartProcessReque
     added->set_soft(limit.soft);
     added->set_hard(limit.hard);
   }
-  for (const std::string& name : model::DefaultCapabilities()) spec.add_capabilities(name);
+  for (const std::string& name : model::EffectiveCapabilities(
+           configuration_.cap_add, configuration_.cap_drop, configuration_.privileged)) {
+    spec.add_capabilities(name);
+  }
   return spec;
 }
 
