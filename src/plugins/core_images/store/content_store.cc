@@ -86,6 +86,10 @@ absl::Status BlobWriter::Append(absl::string_view data) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<base::Fd> BlobWriter::OpenForReading() const {
+  return base::Open(path_, O_RDONLY | O_CLOEXEC);
+}
+
 absl::StatusOr<std::string> BlobWriter::Commit(absl::string_view expected_digest,
                                                int64_t expected_size_bytes, Lease& lease) {
   const std::string digest = hasher_.Finish();

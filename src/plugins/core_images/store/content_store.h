@@ -61,6 +61,8 @@ class BlobWriter {
   BlobWriter& operator=(const BlobWriter&) = delete;
 
   absl::Status Append(absl::string_view data);
+  /// What is there so far, for reading while it grows; stays good after Commit.
+  absl::StatusOr<base::Fd> OpenForReading() const;
   int64_t size_bytes() const { return size_bytes_; }
   /// Leaves nothing behind, wherever it comes from.
   void Discard() { is_resumable_ = false; }
