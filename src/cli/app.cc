@@ -196,6 +196,7 @@ const std::vector<Command>& Commands() {
       {"restart", "", "Stop containers and start them again", &ContainerRestart},
       {"wait", "", "Wait for containers to end and print their statuses", &ContainerWait},
       {"delete", "rm", "Delete containers", &ContainerDelete},
+      {"prune", "", "Delete all containers that don't run", &ContainerPrune},
       {"list", "ls ps", "List containers", &ContainerList},
       {"inspect", "", "Show all about containers", &ContainerInspect},
       {"logs", "", "Show what a container has written", &ContainerLogs},
@@ -218,6 +219,9 @@ const std::vector<Command>& Commands() {
       {"system status", "", "Show whether the services run, and how", &SystemStatusCommand},
       {"system version", "", "Show the versions of all programs", &SystemVersion},
       {"system logs", "", "Show the logs of the services", &SystemLogs},
+      {"system df", "", "Show what takes the disk", &SystemDf},
+      {"system prune", "", "Delete what nobody needs", &SystemPrune},
+      {"system doctor", "", "Look whether all is well", &SystemDoctor},
       {"system kernel set", "", "Install the kernel of new containers", &SystemKernelSet},
   };
   return commands;

@@ -410,6 +410,45 @@ absl::StatusOr<PrunedImages> Client::PruneImages(const PruneOptions& options) {
                       response.reclaimed_bytes()};
 }
 
+absl::StatusOr<ImageUsage> Client::GetImageUsage(const PruneOptions& in_use) {
+  img::DiskUsageRequest request;
+  for (const std::string& name : in_use.in_use_references) request.add_in_use_references(name);
+  for (const std::string& digest : in_use.in_use_digests) request.add_in_use_digests(digest);
+  img::DiskUsageResponse response;
+  RETURN_IF_ERROR(stubs_->Call("Images.DiskUsage", *stubs_->images, &img::Images::Stub::DiskUsage,
+                               request, &response, kChangeTimeout));
+  return ImageUsage{response.images(),          response.images_in_use(),
+                    response.blob_bytes(),      response.reclaimable_blob_bytes(),
+                    response.roots(),           response.roots_in_use(),
+                    response.root_bytes(),      response.reclaimable_root_bytes(),
+                    response.leftover_bytes()};
+}
+
+absl::StatusOr<StoreVerification> Client::VerifyImages(const OnProgress& on_progress) {
+  const auto begun = std::chrono::steady_clock::now();
+  grpc::ClientContext context;
+  auto reader = stubs_->images->Verify(&context, img::VerifyRequest());
+  img::VerifyEvent event;
+  StoreVerification result;
+  while (reader->Read(&event)) {
+    if (event.has_progress()) on_progress(FromProto(event.progress()));
+    if (event.has_fault()) {
+      result.faults.push_back({event.fault().is_error(),
+                               event.fault().subject(),
+                               {event.fault().images().begin(), event.fault().images().end()},
+                               event.fault().message()});
+    }
+    if (event.has_summary()) {
+      result.blobs = event.summary().blobs();
+      result.blob_bytes = event.summary().blob_bytes();
+      result.roots = event.summary().roots();
+      result.containers = event.summary().containers();
+    }
+  }
+  RETURN_IF_ERROR(stubs_->Finish("Images.Verify", begun, reader->Finish()));
+  return result;
+}
+
 absl::StatusOr<std::string> Client::Login(const std::string& registry, const std::string& username,
                                           const std::string& password, const std::string& scheme) {
   img::LoginRequest request;

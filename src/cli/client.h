@@ -113,6 +113,34 @@ struct PrunedImages {
   int64_t reclaimed_bytes = 0;
 };
 
+/// What images take of the disk; see images.v1.DiskUsageResponse.
+struct ImageUsage {
+  int64_t images = 0;
+  int64_t images_in_use = 0;
+  int64_t blob_bytes = 0;
+  int64_t reclaimable_blob_bytes = 0;
+  int64_t roots = 0;
+  int64_t roots_in_use = 0;
+  int64_t root_bytes = 0;
+  int64_t reclaimable_root_bytes = 0;
+  int64_t leftover_bytes = 0;
+};
+
+struct StoreFault {
+  bool is_error = true;
+  std::string subject;
+  std::vector<std::string> images;
+  std::string message;
+};
+
+struct StoreVerification {
+  std::vector<StoreFault> faults;
+  int64_t blobs = 0;
+  int64_t blob_bytes = 0;
+  int64_t roots = 0;
+  int64_t containers = 0;
+};
+
 struct RegistryLogin {
   std::string registry;
   std::string username;
@@ -167,6 +195,9 @@ class Client {
       const SaveOptions& options, const OnProgress& on_progress,
       const std::function<absl::Status(const std::string&)>& on_data);
   absl::StatusOr<PrunedImages> PruneImages(const PruneOptions& options);
+  /// `in_use`: its references and digests.
+  absl::StatusOr<ImageUsage> GetImageUsage(const PruneOptions& in_use);
+  absl::StatusOr<StoreVerification> VerifyImages(const OnProgress& on_progress);
 
   // Registries; the results are the registry's name as it is kept.
   absl::StatusOr<std::string> Login(const std::string& registry, const std::string& username,

@@ -2,6 +2,8 @@
 // passwords. No virtual machine is started.
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "e2e/system_fixture.h"
@@ -147,6 +149,75 @@ TEST_F(RegistryTest, HistoryAndPrune) {
   EXPECT_EQ(Run({"image", "prune", "-a"}).out, "");
   EXPECT_EQ(Run({"rm", "user"}).status, 0);
   EXPECT_THAT(Run({"image", "prune", "-a"}).out, HasSubstr("example.com/same:1"));
+  EXPECT_EQ(Run({"image", "list", "-q"}).out, "");
+  instance().LoadFirstImage();
+}
+
+TEST_F(RegistryTest, DiskUsageDoctorAndPrune) {
+  namespace fs = std::filesystem;
+  const std::string image = FirstImage();
+  ASSERT_EQ(Run({"create", "--name", "kept", image, "true"}).status, 0);
+  EXPECT_THAT(Run({"system", "df"}).out, AllOf(HasSubstr("RECLAIMABLE"), HasSubstr("Kernels")));
+  Json usage = Json::parse(Run({"system", "df", "--format", "json"}).out, nullptr, false);
+  ASSERT_TRUE(usage.is_object());
+  EXPECT_EQ(usage["images"]["total"], usage["images"]["active"]);
+  EXPECT_EQ(usage["images"]["reclaimable"], 0);
+  EXPECT_EQ(usage["rootFilesystems"]["active"], 1);
+  EXPECT_EQ(usage["containers"]["total"], 1);
+  EXPECT_GT(usage["containers"]["reclaimable"], 0);
+
+  const auto errors = [&](const Result& result) {
+    Json found = Json::array();
+    for (const Json& finding : Json::parse(result.out, nullptr, false)) {
+      if (finding["result"] == "error" && finding["check"] == "store") found.push_back(finding);
+    }
+    return found;
+  };
+  EXPECT_EQ(errors(Run({"system", "doctor", "--format", "json"})).size(), 0);
+  // One bit of the largest blob, which is the layer.
+  fs::path layer;
+  uintmax_t largest = 0;
+  for (const auto& entry : fs::directory_iterator(instance().app_root() + "/content/blobs/sha256")) {
+    if (entry.file_size() <= largest) continue;
+    largest = entry.file_size();
+    layer = entry.path();
+  }
+  std::string content = *base::ReadFile(layer, 1 << 30);
+  content[content.size() / 2] ^= 1;
+  ASSERT_TRUE(base::WriteFileAtomically(layer, content).ok());
+  const Result damaged = Run({"system", "doctor", "--format", "json"});
+  EXPECT_EQ(damaged.status, 1) << damaged;
+  const Json found = errors(damaged);
+  ASSERT_EQ(found.size(), 1) << damaged;
+  EXPECT_THAT(found[0]["message"].get<std::string>(),
+              AllOf(HasSubstr(layer.filename().string()), HasSubstr("pull it again")));
+  EXPECT_FALSE(fs::exists(layer));
+  instance().LoadFirstImage();
+  EXPECT_TRUE(fs::exists(layer));
+  EXPECT_EQ(errors(Run({"system", "doctor", "--format", "json"})).size(), 0);
+  const fs::path root = instance().Bundle("kept") + "/rootfs.erofs";
+  content = *base::ReadFile(root, 1 << 30);
+  content[1030] ^= 1;
+  ASSERT_TRUE(base::WriteFileAtomically(root, content).ok());
+  EXPECT_THAT(Run({"system", "doctor"}).out, HasSubstr("container kept's root file system"));
+
+  const Result pruned = Run({"system", "prune", "-f"});
+  EXPECT_EQ(pruned.status, 0) << pruned;
+  EXPECT_THAT(pruned.out, AllOf(HasSubstr("container kept\n"), HasSubstr("Reclaimed "),
+                                Not(HasSubstr("image "))));
+  usage = Json::parse(Run({"system", "df", "--format", "json"}).out, nullptr, false);
+  EXPECT_EQ(usage["containers"]["total"], 0);
+  EXPECT_EQ(usage["leftovers"]["sizeInBytes"], 0);
+  EXPECT_EQ(usage["images"]["reclaimable"], usage["images"]["sizeInBytes"]);
+
+  Terminal terminal(instance().Spec({"system", "prune", "-a"}), 24, 80);
+  ASSERT_TRUE(terminal.WaitForText("[y/N]")) << terminal.seen();
+  terminal.Type("n\n");
+  EXPECT_EQ(terminal.WaitForExit(), 1) << terminal.seen();
+  EXPECT_EQ(Run({"image", "list", "-q"}).out, image + "\n");
+  ASSERT_EQ(Run({"create", "--name", "gone", image, "true"}).status, 0);
+  EXPECT_EQ(Run({"prune"}).out, "gone\n");
+  EXPECT_THAT(Run({"system", "prune", "-a"}).out, HasSubstr("image "));
   EXPECT_EQ(Run({"image", "list", "-q"}).out, "");
   instance().LoadFirstImage();
 }

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "base/paths.h"
+#include "plugins/core_images/archive/tar_builder.h"
 #include "plugins/core_images/images/catalog.h"
 #include "plugins/core_images/images/load.h"
 #include "plugins/core_images/images/pull.h"
@@ -203,6 +204,29 @@ TEST_F(CoreImagesTest, IndexesMayNestButNotForEver) {
   for (int i = 0; i < 8; ++i) entry = layout_.Index({entry});
   layout_.Name({{"docker.io/team/deep:1", entry}});
   EXPECT_EQ(Load(layout_.path()).status().code(), Code::kResourceExhausted);
+}
+
+// As stargz-snapshotter lays them out: a gzip member for each chunk, the table of contents as a file
+// of the tar, and an empty member whose extra field says where that is.
+TEST_F(CoreImagesTest, EstargzIsGzip) {
+  archive::TarBuilder tar;
+  tar.File("etc/one", std::string(3000, '1'));
+  tar.File("stargz.index.json", R"({"version":1,"entries":[]})");
+  const std::string bytes = tar.Finish();
+  std::string blob;
+  for (size_t at = 0; at < bytes.size(); at += 2048) {
+    const std::string part = layout_.path() + "/part";
+    ASSERT_TRUE(base::WriteFileAtomically(part, bytes.substr(at, 2048)).ok());
+    blob += RunTool("gzip", {"-n", "-c", part}).value_or("");
+  }
+  blob += std::string("\x1f\x8b\x08\x04\0\0\0\0\0\xff\x1a\0SG\x16\0", 16) +
+          "0000000000000400STARGZ" + std::string("\x01\0\0\xff\xff\0\0\0\0\0\0\0\0", 13);
+  const TestLayer layer{layout_.Blob(blob, oci::kOciLayerGzip), oci::Sha256Digest(bytes)};
+  layout_.Name({{"docker.io/team/lazy:1", layout_.Image({layer}, kHost)}});
+  const auto loaded = Load(layout_.path());
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const auto root = Prepare("team/lazy:1");
+  EXPECT_TRUE(root.ok()) << root.status();
 }
 
 TEST_F(CoreImagesTest, ALayerThatHasGoneBadIsPulledAgain) {

@@ -83,7 +83,10 @@ class ExportTest : public ::testing::Test {
                                                 const std::string& path,
                                                 const std::optional<oci::Platform>& platform = {}) {
     Reporter reporter([this](const ProgressEvent& event) { events_.push_back(event); });
-    return SaveFile(*store_, {references, platform}, path, reporter, nullptr);
+    images::SaveOptions options;
+    options.references = references;
+    options.platform = platform;
+    return SaveFile(*store_, options, path, reporter, nullptr);
   }
 
   static std::string RemoteDigest(const std::string& reference) {

@@ -75,7 +75,7 @@ absl::Status Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<store::ContentStore> store,
                    store::ContentStore::Open(paths));
   for (const std::string& warning : store->TakeWarnings()) spdlog::error("{}", warning);
-  const std::unique_ptr<grpc::Service> service = NewImagesService(*store);
+  const std::unique_ptr<grpc::Service> service = NewImagesService(*store, paths.Containers());
   ASSIGN_OR_RETURN(const std::unique_ptr<base::RpcServer> server,
                    base::RpcServer::Start(std::move(listener), {service.get()}));
   spdlog::info("started version={} app_root=\"{}\"", base::kVersion.data(), paths.app_root());

@@ -16,6 +16,7 @@
 #include "plugins/core_images/images/pull.h"
 #include "plugins/core_images/images/push.h"
 #include "plugins/core_images/images/save.h"
+#include "plugins/core_images/images/verify.h"
 #include "plugins/core_images/oci/credentials.h"
 #include "plugins/core_images/oci/endpoint.h"
 #include "proto/images.grpc.pb.h"
@@ -91,7 +92,8 @@ class CallLog {
 
 class ImagesService final : public v1::Images::Service {
  public:
-  explicit ImagesService(store::ContentStore& store) : store_(store) {}
+  ImagesService(store::ContentStore& store, std::string containers_folder)
+      : store_(store), containers_folder_(std::move(containers_folder)) {}
 
   grpc::Status Pull(grpc::ServerContext* context, const v1::PullRequest* request,
                     grpc::ServerWriter<v1::ImageEvent>* writer) override {
@@ -184,6 +186,49 @@ class ImagesService final : public v1::Images::Service {
     }
     LogWarnings();
     return log.Finish(pruned.status());
+  }
+
+  grpc::Status DiskUsage(grpc::ServerContext*, const v1::DiskUsageRequest* request,
+                         v1::DiskUsageResponse* response) override {
+    const auto usage = images::DiskUsage(
+        store_, {request->in_use_references().begin(), request->in_use_references().end()},
+        {request->in_use_digests().begin(), request->in_use_digests().end()});
+    if (!usage.ok()) return base::ToGrpc(usage.status());
+    response->set_images(usage->images);
+    response->set_images_in_use(usage->images_in_use);
+    response->set_blob_bytes(usage->store.blob_bytes);
+    response->set_reclaimable_blob_bytes(usage->store.reclaimable_blob_bytes);
+    response->set_roots(usage->store.roots);
+    response->set_roots_in_use(usage->store.linked_roots);
+    response->set_root_bytes(usage->store.root_bytes);
+    response->set_reclaimable_root_bytes(usage->store.reclaimable_root_bytes);
+    response->set_leftover_bytes(usage->store.leftover_bytes);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Verify(grpc::ServerContext* context, const v1::VerifyRequest*,
+                      grpc::ServerWriter<v1::VerifyEvent>* writer) override {
+    const CallLog log("verify", "all");
+    Reporter reporter(SinkTo(writer));
+    const auto verification =
+        VerifyStore(store_, containers_folder_, reporter, CancelledBy(context));
+    LogWarnings();
+    if (!verification.ok()) return log.Finish(verification.status());
+    for (const Fault& fault : verification->faults) {
+      v1::VerifyEvent event;
+      event.mutable_fault()->set_is_error(fault.is_error);
+      event.mutable_fault()->set_subject(fault.subject);
+      for (const std::string& name : fault.images) event.mutable_fault()->add_images(name);
+      event.mutable_fault()->set_message(fault.message);
+      writer->Write(event);
+    }
+    v1::VerifyEvent event;
+    event.mutable_summary()->set_blobs(verification->blobs);
+    event.mutable_summary()->set_blob_bytes(verification->blob_bytes);
+    event.mutable_summary()->set_roots(verification->roots);
+    event.mutable_summary()->set_containers(verification->containers);
+    writer->Write(event);
+    return log.Finish(absl::OkStatus());
   }
 
   grpc::Status Login(grpc::ServerContext* context, const v1::LoginRequest* request,
@@ -382,12 +427,14 @@ class ImagesService final : public v1::Images::Service {
   }
 
   store::ContentStore& store_;
+  const std::string containers_folder_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store) {
-  return std::make_unique<ImagesService>(store);
+std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store,
+                                                std::string containers_folder) {
+  return std::make_unique<ImagesService>(store, std::move(containers_folder));
 }
 
 }  // namespace container::images

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "grpcpp/impl/service_type.h"
 #include "plugins/core_images/store/content_store.h"
@@ -9,7 +10,8 @@
 namespace container::images {
 
 /// An Images service (proto/images.proto) over `store`, which must outlive it. Threads: as gRPC
-/// calls it.
-std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store);
+/// calls it. Below `containers_folder` are the containers' bundles, which link the roots.
+std::unique_ptr<grpc::Service> NewImagesService(store::ContentStore& store,
+                                                std::string containers_folder);
 
 }  // namespace container::images

@@ -75,6 +75,18 @@ absl::StatusOr<std::optional<store::NamedImage>> FindByName(const store::Content
   return std::optional<store::NamedImage>();
 }
 
+// Names and digests that are in use, names in any form.
+std::set<std::string> InUse(const std::vector<std::string>& references,
+                            const std::vector<std::string>& digests) {
+  std::set<std::string> in_use(digests.begin(), digests.end());
+  for (const std::string& text : references) {
+    in_use.insert(text);
+    const absl::StatusOr<oci::Reference> reference = oci::Reference::Parse(text);
+    if (reference.ok()) in_use.insert(reference->Normalized());
+  }
+  return in_use;
+}
+
 }  // namespace
 
 std::string ImageJson(store::ContentStore& store, const store::NamedImage& image) {
@@ -167,13 +179,24 @@ absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view te
   return result;
 }
 
-absl::StatusOr<Pruned> Prune(store::ContentStore& store, const PruneOptions& options) {
-  std::set<std::string> in_use(options.in_use_digests.begin(), options.in_use_digests.end());
-  for (const std::string& text : options.in_use_references) {
-    in_use.insert(text);
-    const absl::StatusOr<oci::Reference> reference = oci::Reference::Parse(text);
-    if (reference.ok()) in_use.insert(reference->Normalized());
+absl::StatusOr<ImageUsage> DiskUsage(const store::ContentStore& store,
+                                     const std::vector<std::string>& in_use_references,
+                                     const std::vector<std::string>& in_use_digests) {
+  const std::set<std::string> in_use = InUse(in_use_references, in_use_digests);
+  ImageUsage usage;
+  std::set<std::string> names;
+  for (const store::NamedImage& image : store.List()) {
+    ++usage.images;
+    if (!in_use.contains(image.name) && !in_use.contains(image.descriptor.digest)) continue;
+    ++usage.images_in_use;
+    names.insert(image.name);
   }
+  ASSIGN_OR_RETURN(usage.store, store.Usage(names));
+  return usage;
+}
+
+absl::StatusOr<Pruned> Prune(store::ContentStore& store, const PruneOptions& options) {
+  const std::set<std::string> in_use = InUse(options.in_use_references, options.in_use_digests);
   Pruned result;
   for (const store::NamedImage& image : store.List()) {
     const bool has_name = !absl::StartsWith(image.name, kUntaggedPrefix);

@@ -41,6 +41,16 @@ struct Deletion {
 absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view text,
                                 absl::string_view default_domain = oci::kDefaultDomain);
 
+struct ImageUsage {
+  int64_t images = 0;
+  int64_t images_in_use = 0;
+  store::StoreUsage store;
+};
+/// What all images take, and what pruning all that is not in use would give back.
+absl::StatusOr<ImageUsage> DiskUsage(const store::ContentStore& store,
+                                     const std::vector<std::string>& in_use_references,
+                                     const std::vector<std::string>& in_use_digests);
+
 struct PruneOptions {
   bool all = false;  // also images with names, unless in use
   std::vector<std::string> in_use_references;  // names in any form

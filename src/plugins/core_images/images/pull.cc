@@ -1,7 +1,10 @@
 #include "plugins/core_images/images/pull.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -10,8 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "base/fd.h"
 #include "base/status.h"
+#include "plugins/core_images/archive/source.h"
 #include "plugins/core_images/images/resolve.h"
 #include "plugins/core_images/images/root_builder.h"
 #include "plugins/core_images/oci/digest.h"
@@ -19,10 +25,100 @@
 namespace container::images {
 namespace {
 
+// A layer on its way: what has come of it can be read while the rest is still under way. What is
+// read is unverified; the root file system built from it stands only if the layers' uncompressed
+// content has the right digests.
+class ArrivingLayer {
+ public:
+  /// Returns a source of the bytes, or null if the layer is to be read from the store: it was there
+  /// already, or its download has failed. CANCELLED.
+  absl::StatusOr<std::unique_ptr<archive::Source>> Open(const Cancelled& stopped) {
+    std::unique_lock lock(mutex_);
+    while (state_ == State::kWaiting) {
+      if (stopped()) return absl::CancelledError("unpacking was cancelled");
+      changed_.wait_for(lock, kPoll);
+    }
+    if (state_ != State::kArriving && state_ != State::kComplete) return nullptr;
+    return std::make_unique<Reader>(*this, stopped);
+  }
+
+  void Begin(base::Fd fd, int64_t size_bytes) {
+    const std::lock_guard lock(mutex_);
+    // A second attempt isn't what the reader has read of the first.
+    if (state_ != State::kWaiting) return;
+    fd_ = std::move(fd);
+    size_bytes_ = size_bytes;
+    state_ = State::kArriving;
+    changed_.notify_all();
+  }
+  void Grow(int64_t size_bytes) {
+    const std::lock_guard lock(mutex_);
+    if (state_ != State::kArriving) return;
+    size_bytes_ = size_bytes;
+    changed_.notify_all();
+  }
+  /// All has come.
+  void Complete() { Leave(State::kComplete); }
+  /// No more of this attempt will come, or nothing ever.
+  void Break() { Leave(State::kBroken); }
+
+ private:
+  enum class State { kWaiting, kArriving, kComplete, kBroken };
+  static constexpr auto kPoll = std::chrono::milliseconds(50);
+
+  class Reader : public archive::Source {
+   public:
+    Reader(ArrivingLayer& layer, const Cancelled& stopped) : layer_(layer), stopped_(stopped) {}
+    absl::StatusOr<size_t> Read(std::span<char> buffer) override {
+      int64_t there_bytes = 0;
+      {
+        std::unique_lock lock(layer_.mutex_);
+        while (layer_.size_bytes_ == position_ && layer_.state_ == State::kArriving) {
+          if (stopped_()) return absl::CancelledError("unpacking was cancelled");
+          layer_.changed_.wait_for(lock, kPoll);
+        }
+        if (layer_.state_ == State::kBroken) {
+          if (stopped_()) return absl::CancelledError("unpacking was cancelled");
+          return absl::UnavailableError("the download did not go on");
+        }
+        there_bytes = layer_.size_bytes_ - position_;
+      }
+      if (there_bytes == 0) return size_t{0};
+      const size_t wanted = std::min<uint64_t>(buffer.size(), static_cast<uint64_t>(there_bytes));
+      const ssize_t count = ::pread(layer_.fd_.get(), buffer.data(), wanted, position_);
+      if (count < 0) return base::ErrnoStatus("read a layer");
+      if (count == 0) return absl::UnavailableError("the layer was cut off");
+      position_ += count;
+      return static_cast<size_t>(count);
+    }
+
+   private:
+    ArrivingLayer& layer_;
+    const Cancelled& stopped_;
+    int64_t position_ = 0;
+  };
+
+  void Leave(State state) {
+    const std::lock_guard lock(mutex_);
+    if (state_ == State::kWaiting) state = State::kBroken;
+    if (state_ == State::kWaiting || state_ == State::kArriving) state_ = state;
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  State state_ = State::kWaiting;
+  base::Fd fd_;
+  int64_t size_bytes_ = 0;
+};
+
 // Fetches one blob unless the store has it, going on from where an earlier pull was interrupted.
 absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
                        oci::RegistryClient& registry, const oci::Descriptor& descriptor,
-                       const std::function<void(int64_t)>& report, const Cancelled& cancelled) {
+                       ArrivingLayer& arriving, const std::function<void(int64_t)>& report,
+                       const Cancelled& cancelled) {
+  // Whatever ends this, nobody waits for more.
+  const absl::Cleanup end = [&arriving] { arriving.Break(); };
   lease.PinBlob(descriptor.digest);
   ASSIGN_OR_RETURN(const auto lock, store.Lock(descriptor.digest, cancelled));
   ASSIGN_OR_RETURN(const bool present, store.Has(descriptor.digest, descriptor.size_bytes));
@@ -31,6 +127,9 @@ absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
     ASSIGN_OR_RETURN(const std::unique_ptr<store::BlobWriter> blob,
                      store.ResumeBlob(descriptor.digest, descriptor.size_bytes));
     const bool is_resumed = blob->size_bytes() > 0;
+    if (absl::StatusOr<base::Fd> fd = blob->OpenForReading(); fd.ok()) {
+      arriving.Begin(*std::move(fd), blob->size_bytes());
+    }
     absl::Status status = registry.GetBlob(
         descriptor, blob->size_bytes(), [&](absl::string_view data) -> absl::Status {
           const absl::Status written = blob->Append(data);
@@ -39,13 +138,16 @@ absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
             blob->Discard();
             return written;
           }
+          arriving.Grow(blob->size_bytes());
           report(blob->size_bytes());
           return absl::OkStatus();
         });
     if (status.ok()) {
+      if (blob->size_bytes() == descriptor.size_bytes) arriving.Complete();
       status = blob->Commit(descriptor.digest, descriptor.size_bytes, lease).status();
     }
     if (!absl::IsDataLoss(status)) return status;
+    arriving.Break();
     blob->Discard();
     // The fault may lie in what was here before, or in a mirror.
     const bool had_mirrors = registry.LeaveMirrors();
@@ -168,6 +270,7 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
     if (position.emplace(layer.digest, unique.size()).second) unique.push_back(layer);
   }
   absl::StatusOr<std::string> root;
+  std::vector<ArrivingLayer> arriving(unique.size());
   {
     LayerDownloads downloads(
         unique, options.max_concurrent_downloads,
@@ -177,7 +280,7 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
           event.description = absl::StrCat("Fetching layer ", index + 1, " of ", unique.size());
           event.total_bytes = layer.size_bytes;
           const absl::Status status = FetchBlob(
-              store, *lease, registry, layer,
+              store, *lease, registry, layer, arriving[index],
               [&](int64_t bytes) {
                 event.completed_bytes = bytes;
                 reporter.Report(event);
@@ -190,10 +293,17 @@ absl::StatusOr<store::NamedImage> Pull(store::ContentStore& store, const PullOpt
           return absl::OkStatus();
         },
         abandoned);
-    root = BuildRoot(
-        store, *lease, variant,
-        [&](size_t index) { return downloads.Wait(position.at(layers[index].digest)); }, reporter,
-        stopped);
+    const LayerReady ready = [&](size_t index) {
+      return downloads.Wait(position.at(layers[index].digest));
+    };
+    root = BuildRoot(store, *lease, variant, ready, reporter, stopped, [&](size_t index) {
+      return arriving[position.at(layers[index].digest)].Open(stopped);
+    });
+    if (!root.ok() && !(cancelled && cancelled())) {
+      // The reason may be a download that has failed, or was begun anew since.
+      for (size_t i = 0; i < unique.size(); ++i) RETURN_IF_ERROR(downloads.Wait(i));
+      root = BuildRoot(store, *lease, variant, ready, reporter, stopped);
+    }
     // A root that was there already, or failed early, doesn't say that all layers have come.
     absl::Status fetched;
     if (root.ok()) {

@@ -24,7 +24,8 @@ constexpr uint64_t kInflateFreeBytes = uint64_t{1} << 30;
 // Counts what was read, for the progress, and ends when the work is no longer wanted.
 class WatchedSource : public archive::Source {
  public:
-  WatchedSource(int fd, const Cancelled& cancelled) : source_(fd), cancelled_(cancelled) {}
+  WatchedSource(archive::Source& source, const Cancelled& cancelled)
+      : source_(source), cancelled_(cancelled) {}
 
   absl::StatusOr<size_t> Read(std::span<char> buffer) override {
     if (cancelled_ && cancelled_()) return absl::CancelledError("unpacking was cancelled");
@@ -35,16 +36,15 @@ class WatchedSource : public archive::Source {
   uint64_t read_bytes() const { return read_bytes_; }
 
  private:
-  archive::FdSource source_;
+  archive::Source& source_;
   const Cancelled& cancelled_;
   std::atomic<uint64_t> read_bytes_ = 0;
 };
 
-absl::Status AddLayer(erofs::Flattener& flattener, const store::ContentStore& store,
+absl::Status AddLayer(erofs::Flattener& flattener, archive::Source& source,
                       const oci::Descriptor& layer, const std::string& diff_id,
                       const std::function<void(uint64_t)>& report, const Cancelled& cancelled) {
-  ASSIGN_OR_RETURN(const base::Fd fd, store.OpenBlob(layer.digest));
-  WatchedSource blob(fd.get(), cancelled);
+  WatchedSource blob(source, cancelled);
   archive::DecompressOptions options;
   options.output_limit_bytes =
       kInflateFreeBytes + static_cast<uint64_t>(layer.size_bytes) * kInflateFactorLimit;
@@ -66,7 +66,8 @@ absl::Status AddLayer(erofs::Flattener& flattener, const store::ContentStore& st
 
 absl::StatusOr<std::string> BuildRoot(store::ContentStore& store, store::Lease& lease,
                                       const Variant& variant, const LayerReady& layer_ready,
-                                      Reporter& reporter, const Cancelled& cancelled) {
+                                      Reporter& reporter, const Cancelled& cancelled,
+                                      const LayerArriving& layer_arriving) {
   const std::string chain = oci::ChainIdHex(variant.config.diff_ids);
   const std::string path = store.RootPath(chain);
   lease.PinRoot(chain);
@@ -85,14 +86,23 @@ absl::StatusOr<std::string> BuildRoot(store::ContentStore& store, store::Lease& 
   RETURN_IF_ERROR(flattener.status(), "make the root file system");
   for (size_t i = 0; i < variant.manifest.layers.size(); ++i) {
     const oci::Descriptor& layer = variant.manifest.layers[i];
-    RETURN_IF_ERROR(layer_ready(i));
+    std::unique_ptr<archive::Source> source;
+    if (layer_arriving) {
+      ASSIGN_OR_RETURN(source, layer_arriving(i));
+    }
+    base::Fd fd;
+    if (source == nullptr) {
+      RETURN_IF_ERROR(layer_ready(i));
+      ASSIGN_OR_RETURN(fd, store.OpenBlob(layer.digest));
+      source = std::make_unique<archive::FdSource>(fd.get());
+    }
     const int64_t before_bytes = event.completed_bytes;
     const auto report = [&](uint64_t read_bytes) {
       event.completed_bytes = before_bytes + static_cast<int64_t>(read_bytes);
       reporter.Report(event);
     };
     report(0);
-    absl::Status added = AddLayer(**flattener, store, layer, variant.config.diff_ids[i], report,
+    absl::Status added = AddLayer(**flattener, *source, layer, variant.config.diff_ids[i], report,
                                   cancelled);
     // The image is wrong, or our copy of the layer has gone bad: then the next pull gets a new one.
     if (absl::IsDataLoss(added) || absl::IsInvalidArgument(added)) {

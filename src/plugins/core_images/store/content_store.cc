@@ -32,6 +32,39 @@ constexpr auto kResumableAge = std::chrono::hours(7 * 24);
 // Written bytes after which the kernel is told to begin writing them to the disk, so that the fsync
 // at the end finds little left.
 constexpr int64_t kFlushBytes = 8 << 20;
+constexpr absl::string_view kRootSuffix = ".erofs";
+
+// Calls `visit(name, stat)` for each entry of a folder; none if there is no such folder.
+template <typename Visit>
+absl::Status ForEachEntry(const std::string& folder, const Visit& visit) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    struct stat info;
+    if (::lstat(entry.path().c_str(), &info) != 0) continue;  // gone meanwhile
+    visit(entry.path().filename().string(), info);
+  }
+  if (!error || error == std::errc::no_such_file_or_directory) return absl::OkStatus();
+  return base::ErrnoStatus(error.value(), absl::StrCat("list ", folder));
+}
+
+int64_t DiskBytes(const struct stat& info) { return static_cast<int64_t>(info.st_blocks) * 512; }
+
+// The digest that a blob's file name is, or "".
+std::string DigestOfName(const std::string& name) {
+  std::string digest = absl::StrCat(oci::kSha256Prefix, name);
+  return oci::CheckDigest(digest).ok() ? digest : "";
+}
+
+// The chain id of a root's file name, or "".
+std::string ChainOfName(const std::string& name) {
+  absl::string_view chain = name;
+  return absl::ConsumeSuffix(&chain, kRootSuffix) ? std::string(chain) : "";
+}
+
+// Whether SetAside has named it after a blob or a root: others are of value to somebody.
+bool WasContent(const std::string& name) {
+  return name.size() > 64 && name[64] == '.' && !DigestOfName(name.substr(0, 64)).empty();
+}
 
 }  // namespace
 
@@ -51,6 +84,10 @@ absl::Status BlobWriter::Append(absl::string_view data) {
     flushed_bytes_ = size_bytes_;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<base::Fd> BlobWriter::OpenForReading() const {
+  return base::Open(path_, O_RDONLY | O_CLOEXEC);
 }
 
 absl::StatusOr<std::string> BlobWriter::Commit(absl::string_view expected_digest,
@@ -394,6 +431,72 @@ absl::Status ContentStore::CommitRoot(const std::string& temporary,
   return base::SyncDirectory(roots_);
 }
 
+// Looking
+
+absl::StatusOr<std::vector<std::string>> ContentStore::Blobs() const {
+  std::vector<std::string> digests;
+  RETURN_IF_ERROR(
+      ForEachEntry(root_ + "/blobs/sha256", [&](const std::string& name, const struct stat&) {
+        if (std::string digest = DigestOfName(name); !digest.empty()) digests.push_back(digest);
+      }));
+  return digests;
+}
+
+absl::StatusOr<std::vector<std::string>> ContentStore::Roots() const {
+  std::vector<std::string> chains;
+  RETURN_IF_ERROR(ForEachEntry(roots_, [&](const std::string& name, const struct stat&) {
+    if (std::string chain = ChainOfName(name); !chain.empty()) chains.push_back(chain);
+  }));
+  return chains;
+}
+
+absl::Status ContentStore::SetRootAside(absl::string_view chain_id_hex, absl::string_view why) {
+  const std::lock_guard lock(mutex_);
+  const absl::Status status = SetAside(RootPath(chain_id_hex), why);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::StatusOr<StoreUsage> ContentStore::Usage(const std::set<std::string>& names_in_use) const {
+  const std::lock_guard lock(mutex_);
+  std::set<std::string> keep;
+  for (const auto& [key, count] : pins_) keep.insert(key);
+  bool is_known = true;
+  std::set<std::string> named;
+  for (const auto& [name, descriptor] : names_) {
+    if (!names_in_use.contains(name)) continue;
+    is_known = is_known && MarkDescriptor(descriptor, 0, named).ok();
+  }
+  keep.merge(named);
+  StoreUsage usage;
+  RETURN_IF_ERROR(
+      ForEachEntry(root_ + "/blobs/sha256", [&](const std::string& name, const struct stat& info) {
+        usage.blob_bytes += DiskBytes(info);
+        if (is_known && !keep.contains(DigestOfName(name))) {
+          usage.reclaimable_blob_bytes += DiskBytes(info);
+        }
+      }));
+  RETURN_IF_ERROR(ForEachEntry(roots_, [&](const std::string& name, const struct stat& info) {
+    usage.root_bytes += DiskBytes(info);
+    const std::string chain = ChainOfName(name);
+    if (chain.empty()) return;
+    ++usage.roots;
+    if (info.st_nlink > 1) {
+      ++usage.linked_roots;
+    } else if (is_known && !keep.contains(absl::StrCat("root:", chain))) {
+      usage.reclaimable_root_bytes += DiskBytes(info);
+    }
+  }));
+  const auto add_leftover = [&](const std::string&, const struct stat& info) {
+    usage.leftover_bytes += DiskBytes(info);
+  };
+  RETURN_IF_ERROR(ForEachEntry(root_ + "/staging", add_leftover));
+  RETURN_IF_ERROR(ForEachEntry(set_aside_, [&](const std::string& name, const struct stat& info) {
+    // A container may hold a link to it.
+    if (WasContent(name) && info.st_nlink == 1) usage.leftover_bytes += DiskBytes(info);
+  }));
+  return usage;
+}
+
 // Collection
 
 absl::Status ContentStore::MarkDescriptor(const oci::Descriptor& descriptor, int depth,
@@ -453,6 +556,14 @@ absl::StatusOr<int64_t> ContentStore::SweepStaged() {
     freed_bytes += static_cast<int64_t>(info.st_blocks) * 512;
   }
   if (error) return base::ErrnoStatus(error.value(), absl::StrCat("list ", folder));
+  absl::Status removed;
+  RETURN_IF_ERROR(ForEachEntry(set_aside_, [&](const std::string& name, const struct stat& info) {
+    if (!WasContent(name)) return;
+    const absl::Status status = base::RemoveFile(absl::StrCat(set_aside_, "/", name));
+    removed.Update(status);
+    if (status.ok() && info.st_nlink == 1) freed_bytes += DiskBytes(info);
+  }));
+  RETURN_IF_ERROR(removed);
   return freed_bytes;
 }
 

@@ -39,6 +39,17 @@ struct NamedImage {
   oci::Descriptor descriptor;
 };
 
+/// What the store takes of the disk, in bytes of blocks.
+struct StoreUsage {
+  int64_t blob_bytes = 0;
+  int64_t reclaimable_blob_bytes = 0;  // that no name in use and no lease needs
+  int64_t roots = 0;
+  int64_t linked_roots = 0;  // that a container uses
+  int64_t root_bytes = 0;
+  int64_t reclaimable_root_bytes = 0;
+  int64_t leftover_bytes = 0;  // interrupted downloads, and what was damaged
+};
+
 class ContentStore;
 
 /// A blob under way. Dropped without Commit, it leaves nothing behind, unless it comes from
@@ -50,6 +61,8 @@ class BlobWriter {
   BlobWriter& operator=(const BlobWriter&) = delete;
 
   absl::Status Append(absl::string_view data);
+  /// What is there so far, for reading while it grows; stays good after Commit.
+  absl::StatusOr<base::Fd> OpenForReading() const;
   int64_t size_bytes() const { return size_bytes_; }
   /// Leaves nothing behind, wherever it comes from.
   void Discard() { is_resumable_ = false; }
@@ -152,13 +165,26 @@ class ContentStore {
   /// Renames a finished, fsynced root to its final name.
   absl::Status CommitRoot(const std::string& temporary, absl::string_view chain_id_hex);
 
+  // Looking.
+
+  /// The digests of all blobs.
+  absl::StatusOr<std::vector<std::string>> Blobs() const;
+  /// The chain ids of all roots.
+  absl::StatusOr<std::vector<std::string>> Roots() const;
+  /// A root that is damaged; OK if it has gone meanwhile.
+  absl::Status SetRootAside(absl::string_view chain_id_hex, absl::string_view why);
+  /// `names_in_use`: those that would survive. Where a manifest can't be read, nothing counts as
+  /// reclaimable.
+  absl::StatusOr<StoreUsage> Usage(const std::set<std::string>& names_in_use) const;
+
   // Collection.
 
   std::unique_ptr<Lease> NewLease();
   /// Waits until nobody else holds `key`; CANCELLED when `cancelled` turns true before.
   absl::StatusOr<std::unique_ptr<KeyLock>> Lock(absl::string_view key,
                                                 const std::function<bool()>& cancelled);
-  /// Removes what ResumeBlob has left and no lease pins. Returns the bytes of disk that became free.
+  /// Removes what ResumeBlob has left and no lease pins, and damaged blobs and roots that were set
+  /// aside. Returns the bytes of disk that became free.
   absl::StatusOr<int64_t> SweepStaged();
   /// Removes blobs and roots that neither a name nor a lease needs: all such, or of `candidates`
   /// (digests) alone. Returns the bytes of disk that became free. Removes nothing and fails if a
