@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <span>
 #include <string>
-#include "absl/strings/string_view.h"
 #include <utility>
+#include "absl/strings/string_view.h"
 
 #include "absl/status/statusor.h"
 

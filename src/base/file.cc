@@ -127,9 +127,9 @@ absl::Status MakePrivateDirectory(const std::string& path) {
     return absl::PermissionDeniedError(absl::StrCat(path, " is not a directory"));
   }
   if (info.st_uid != ::geteuid()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        path, " belongs to uid ", info.st_uid, ", not to uid ", ::geteuid(),
-        ": remove it, or set XDG_RUNTIME_DIR to a directory of your own"));
+    return absl::PermissionDeniedError(
+        absl::StrCat(path, " belongs to uid ", info.st_uid, ", not to uid ", ::geteuid(),
+                     ": remove it, or set XDG_RUNTIME_DIR to a directory of your own"));
   }
   if ((info.st_mode & 0077) != 0 && ::chmod(path.c_str(), 0700) != 0) {
     return ErrnoStatus(absl::StrCat("chmod ", path));

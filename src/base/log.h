@@ -1,5 +1,5 @@
-// Logs of the apiserver and the helpers: one line an event, "time level program[pid] text", the text
-// as a phrase and key=value pairs; the container's id on every line that is about one.
+// Logs of the apiserver and the helpers: one line an event, "time level program[pid] text", the
+// text as a phrase and key=value pairs; the container's id on every line that is about one.
 //
 // Library functions never log: who handles an error logs it, once.
 #pragma once

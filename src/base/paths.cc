@@ -109,8 +109,8 @@ absl::StatusOr<Paths> Paths::FromEnvironment() {
   std::string log_root = Environment("CONTAINER_LOG_ROOT");
   if (log_root.empty()) {
     std::string state = XdgDirectory("XDG_STATE_HOME", ".local/state");
-    log_root = app_root == DefaultAppRoot() && !state.empty() ? state + "/container"
-                                                              : app_root + "/log";
+    log_root =
+        app_root == DefaultAppRoot() && !state.empty() ? state + "/container" : app_root + "/log";
   }
   return Create(app_root, install_root, RuntimeDirFor(app_root), log_root);
 }

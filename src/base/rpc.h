@@ -24,9 +24,9 @@ inline constexpr int kMaxRpcMessageBytes = 16 << 20;
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 
-/// A client channel over a connection of its own. It does not reconnect: when the server dies, calls
-/// fail with UNAVAILABLE and a new channel must be made. NOT_FOUND or UNAVAILABLE if no server
-/// listens at `socket_path`.
+/// A client channel over a connection of its own. It does not reconnect: when the server dies,
+/// calls fail with UNAVAILABLE and a new channel must be made. NOT_FOUND or UNAVAILABLE if no
+/// server listens at `socket_path`.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectRpc(const std::string& socket_path);
 
 /// The same over a socket that is connected already (made non-blocking).

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <string>
-#include "absl/strings/string_view.h"
 #include <utility>
+#include "absl/strings/string_view.h"
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,21 +33,23 @@ absl::Status ErrnoStatus(absl::string_view what);
 
 /// RETURN_IF_ERROR(expression) or RETURN_IF_ERROR(expression, "phrase"): returns a Status that is
 /// not OK to the caller, with the phrase before its message. The phrase is evaluated on error only.
-#define RETURN_IF_ERROR(expression, ...)                                            \
-  do {                                                                              \
-    ::absl::Status status_macro_result_ = (expression);                             \
-    if (!status_macro_result_.ok()) [[unlikely]] {                                  \
-      return ::container::base::Annotate(std::move(status_macro_result_) __VA_OPT__(, ) __VA_ARGS__); \
-    }                                                                               \
+#define RETURN_IF_ERROR(expression, ...)                                                \
+  do {                                                                                  \
+    ::absl::Status status_macro_result_ = (expression);                                 \
+    if (!status_macro_result_.ok()) [[unlikely]] {                                      \
+      return ::container::base::Annotate(std::move(status_macro_result_) __VA_OPT__(, ) \
+                                             __VA_ARGS__);                              \
+    }                                                                                   \
   } while (false)
 
 /// ASSIGN_OR_RETURN(auto value, expression) or with a phrase: likewise for a StatusOr.
-#define ASSIGN_OR_RETURN(target, expression, ...) \
-  ASSIGN_OR_RETURN_IMPL_(CONTAINER_CONCAT_(status_or_, __LINE__), target, expression __VA_OPT__(, ) __VA_ARGS__)
+#define ASSIGN_OR_RETURN(target, expression, ...)                         \
+  ASSIGN_OR_RETURN_IMPL_(CONTAINER_CONCAT_(status_or_, __LINE__), target, \
+                         expression __VA_OPT__(, ) __VA_ARGS__)
 
-#define ASSIGN_OR_RETURN_IMPL_(temporary, target, expression, ...)                            \
-  auto temporary = (expression);                                                              \
-  if (!temporary.ok()) [[unlikely]] {                                                         \
-    return ::container::base::Annotate(std::move(temporary).status() __VA_OPT__(, ) __VA_ARGS__);     \
-  }                                                                                           \
+#define ASSIGN_OR_RETURN_IMPL_(temporary, target, expression, ...)                                \
+  auto temporary = (expression);                                                                  \
+  if (!temporary.ok()) [[unlikely]] {                                                             \
+    return ::container::base::Annotate(std::move(temporary).status() __VA_OPT__(, ) __VA_ARGS__); \
+  }                                                                                               \
   target = *std::move(temporary)

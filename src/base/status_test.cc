@@ -31,7 +31,8 @@ TEST(StatusTest, EachLevelAddsAPhraseAndKeepsTheCode) {
 }
 
 TEST(StatusTest, ErrnoChoosesTheCode) {
-  EXPECT_EQ(ErrnoStatus(ENOENT, "open x"), absl::NotFoundError("open x: No such file or directory"));
+  EXPECT_EQ(ErrnoStatus(ENOENT, "open x"),
+            absl::NotFoundError("open x: No such file or directory"));
   EXPECT_EQ(ErrnoStatus(ENOSPC, "write").code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ErrnoStatus(ECONNREFUSED, "connect").code(), absl::StatusCode::kUnavailable);
 }

@@ -97,11 +97,11 @@ struct ChildPlan {
   FailChild(error_fd);
 }
 
-
 }  // namespace
 
 std::string ProcessEnd::ToString() const {
-  if (signal != 0) return absl::StrCat("killed by signal ", signal, " (", sigabbrev_np(signal), ")");
+  if (signal != 0)
+    return absl::StrCat("killed by signal ", signal, " (", sigabbrev_np(signal), ")");
   return absl::StrCat("exited with status ", exit_code);
 }
 
@@ -113,8 +113,12 @@ absl::StatusOr<Subprocess> Subprocess::Spawn(const SubprocessSpec& spec) {
   if (spec.environment.has_value()) envp = Pointers(*spec.environment);
   ASSIGN_OR_RETURN(FdPair error_pipe, MakePipe());
 
-  ChildPlan plan{&spec, spec.fds, argv.data(), spec.environment ? envp.data() : environ,
-                 error_pipe.second.get(), ::getpid()};
+  ChildPlan plan{&spec,
+                 spec.fds,
+                 argv.data(),
+                 spec.environment ? envp.data() : environ,
+                 error_pipe.second.get(),
+                 ::getpid()};
   // Signals stay blocked from before the fork until the child has reset its handlers.
   sigset_t all;
   sigset_t old;

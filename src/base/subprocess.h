@@ -25,8 +25,8 @@ struct ProcessEnd {
 
 /// Everything about a child before it exists, as data.
 struct SubprocessSpec {
-  std::string program;             // a path, or a name looked up in PATH
-  std::vector<std::string> arguments;  // without argv[0]
+  std::string program;                                  // a path, or a name looked up in PATH
+  std::vector<std::string> arguments;                   // without argv[0]
   std::optional<std::vector<std::string>> environment;  // "K=V"; the parent's if not set
 
   /// Descriptor `source` of the parent becomes `target` in the child. All others are closed.
@@ -37,8 +37,8 @@ struct SubprocessSpec {
   };
   std::vector<InheritedFd> fds;
 
-  /// The child gets SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG): spawn it from
-  /// a thread that lives as long as the process.
+  /// The child gets SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG): spawn it
+  /// from a thread that lives as long as the process.
   bool dies_with_parent = false;
   /// A session of its own (setsid), so that a terminal's signals don't reach it.
   bool new_session = false;
@@ -49,7 +49,8 @@ struct SubprocessSpec {
 /// (and leaves a zombie to nobody: it reaps without blocking where it can); Detach() prevents it.
 class Subprocess {
  public:
-  /// Returns when the child has executed the program: NOT_FOUND or PERMISSION_DENIED if it couldn't.
+  /// Returns when the child has executed the program: NOT_FOUND or PERMISSION_DENIED if it
+  /// couldn't.
   static absl::StatusOr<Subprocess> Spawn(const SubprocessSpec& spec);
 
   Subprocess(Subprocess&& other) noexcept;

@@ -15,7 +15,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-SubprocessSpec Shell(const std::string& script) { return {.program = "sh", .arguments = {"-c", script}}; }
+SubprocessSpec Shell(const std::string& script) {
+  return {.program = "sh", .arguments = {"-c", script}};
+}
 
 TEST(SubprocessTest, TellsHowTheChildEnded) {
   EXPECT_EQ(*Subprocess::Spawn(Shell("exit 7"))->Wait(), (ProcessEnd{7, 0}));
@@ -42,7 +44,8 @@ TEST(SubprocessTest, InheritsExactlyTheNamedDescriptors) {
   out.second.Reset();
   // The shell itself opens the folder to expand the star.
   EXPECT_THAT(*ReadAll(out.first.get(), 1000),
-              ::testing::AnyOf("0 1 2 3 5\n/dev/zero\n", "0 1 2 4 5\n/dev/zero\n", "0 1 2 5 6\n/dev/zero\n"));
+              ::testing::AnyOf("0 1 2 3 5\n/dev/zero\n", "0 1 2 4 5\n/dev/zero\n",
+                               "0 1 2 5 6\n/dev/zero\n"));
   EXPECT_EQ(*child.Wait(), ProcessEnd{});
 }
 

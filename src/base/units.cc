@@ -24,7 +24,8 @@ absl::StatusOr<int64_t> ParseSizeBytes(absl::string_view text) {
   const size_t digits = lower.find_first_not_of("0123456789.");
   const std::string number = lower.substr(0, digits);
   absl::string_view unit;
-  if (digits != std::string::npos) unit = absl::StripAsciiWhitespace(absl::string_view(lower).substr(digits));
+  if (digits != std::string::npos)
+    unit = absl::StripAsciiWhitespace(absl::string_view(lower).substr(digits));
   int shift = 0;
   if (!unit.empty() && unit != "b") {
     constexpr absl::string_view kUnits = "kmgtp";

@@ -18,8 +18,8 @@ absl::StatusOr<sockaddr_un> Address(const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat("the socket's path '", path, "' has ", path.size(),
-                                                   " bytes; 1 to 107 are possible"));
+    return absl::InvalidArgumentError(absl::StrCat("the socket's path '", path, "' has ",
+                                                   path.size(), " bytes; 1 to 107 are possible"));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -31,7 +31,8 @@ absl::StatusOr<Fd> ListenUnix(const std::string& path, int backlog) {
   ASSIGN_OR_RETURN(sockaddr_un address, Address(path));
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoStatus("socket");
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(absl::StrCat("unlink ", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return ErrnoStatus(absl::StrCat("unlink ", path));
   if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     return ErrnoStatus(absl::StrCat("bind ", path));
   }

@@ -8,8 +8,9 @@
 
 namespace container::base {
 
-/// Listens at `path` with mode 0600; whatever socket lay there is replaced (its owner is dead or has
-/// lost it: locks, not sockets, say who may serve). INVALID_ARGUMENT if the path is over 107 bytes.
+/// Listens at `path` with mode 0600; whatever socket lay there is replaced (its owner is dead or
+/// has lost it: locks, not sockets, say who may serve). INVALID_ARGUMENT if the path is over 107
+/// bytes.
 absl::StatusOr<Fd> ListenUnix(const std::string& path, int backlog = 128);
 
 /// Connects and insists that the peer runs as this user (SO_PEERCRED): PERMISSION_DENIED otherwise,

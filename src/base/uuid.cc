@@ -16,7 +16,8 @@ std::string RandomBytes(size_t bytes) {
     ssize_t count = ::getrandom(data.data() + done, bytes - done, 0);
     if (count > 0) done += static_cast<size_t>(count);
     // Nothing but EINTR can fail here; without randomness nothing may go on.
-    else if (errno != EINTR) std::abort();
+    else if (errno != EINTR)
+      std::abort();
   }
   return data;
 }

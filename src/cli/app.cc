@@ -83,8 +83,7 @@ std::string GlobalHelp() {
       "Runs containers, each in a lightweight virtual machine of its own\n\n"
       "Usage: container [--debug] COMMAND ...\n";
   const std::pair<const char*, const char*> groups[] = {
-      {"", "Containers"}, {"image", "Images"}, {"registry", "Registries"},
-      {"system", "System"}};
+      {"", "Containers"}, {"image", "Images"}, {"registry", "Registries"}, {"system", "System"}};
   for (const auto& [group, title] : groups) {
     std::vector<const Command*> commands;
     for (const Command& command : Commands()) {
@@ -235,8 +234,8 @@ int Main(const std::vector<std::string>& arguments) {
     if (word == "--debug") {
       debug = true;
     } else if (word == "--version") {
-      PrintLine(absl::StrCat("container CLI version ", base::kVersion, " (commit ", base::kCommit,
-                             ")"));
+      PrintLine(
+          absl::StrCat("container CLI version ", base::kVersion, " (commit ", base::kCommit, ")"));
       return OutputFailed() ? kFailure : kSuccess;
     } else if (word == "-h" || word == "--help") {
       Print(GlobalHelp());

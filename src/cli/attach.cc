@@ -123,9 +123,9 @@ absl::StatusOr<int> WaitThroughRestarts(Progression& progression, const base::Pa
     if (!absl::IsUnavailable(exit_code.status())) return exit_code;
     for (;;) {
       // Until the streams end there is no hurry: the process runs on.
-      absl::StatusOr<bool> outputs_ended = base::PollFd(
-          progression.outputs_ended.get(), POLLIN, deadline ? std::chrono::milliseconds(0)
-                                                            : kReconnectInterval);
+      absl::StatusOr<bool> outputs_ended =
+          base::PollFd(progression.outputs_ended.get(), POLLIN,
+                       deadline ? std::chrono::milliseconds(0) : kReconnectInterval);
       if (outputs_ended.ok() && *outputs_ended && !deadline) {
         deadline = Clock::now() + kReconnectTimeout;
       }
@@ -290,7 +290,8 @@ int Attachment::Run() {
     int timeout = -1;
     if (broken_deadline) {
       timeout = static_cast<int>(std::max<int64_t>(
-          0, std::chrono::ceil<std::chrono::milliseconds>(*broken_deadline - Clock::now()).count()));
+          0,
+          std::chrono::ceil<std::chrono::milliseconds>(*broken_deadline - Clock::now()).count()));
     }
     const int ready = ::poll(polls.data(), polls.size(), timeout);
     if (ready < 0 && errno != EINTR) {
@@ -311,8 +312,7 @@ int Attachment::Run() {
     }
     if (polls[1].revents != 0) {
       uint64_t count;
-      [[maybe_unused]] ssize_t ignored =
-          ::read(progression_->changed.get(), &count, sizeof count);
+      [[maybe_unused]] ssize_t ignored = ::read(progression_->changed.get(), &count, sizeof count);
       OnChange();
     }
     if (polls[3].revents != 0) {

@@ -31,11 +31,11 @@
 namespace container::cli {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 namespace api = ::container::apiserver::v1;
 namespace img = ::container::images::v1;
 
@@ -110,13 +110,13 @@ class Containers final : public api::Containers::Service {
       return grpc::Status::OK;
     }
     process.pid = child->pid();
-    process.waiter = std::thread([this, &process, held = std::make_shared<base::Subprocess>(
-                                                      *std::move(child))] {
-      const int code = held->Wait()->ShellStatus();
-      std::lock_guard lock(world_.mutex);
-      process.exit_code = code;
-      world_.changed.notify_all();
-    });
+    process.waiter =
+        std::thread([this, &process, held = std::make_shared<base::Subprocess>(*std::move(child))] {
+          const int code = held->Wait()->ShellStatus();
+          std::lock_guard lock(world_.mutex);
+          process.exit_code = code;
+          world_.changed.notify_all();
+        });
     return grpc::Status::OK;
   }
 
@@ -252,7 +252,8 @@ class AttachTest : public ::testing::Test {
 };
 
 TEST_F(AttachTest, StatusAndStreams) {
-  const Ended ended = Run({"run", "-e", "X=5", "img", "sh", "-c", "echo out; echo err >&2; exit $X"});
+  const Ended ended =
+      Run({"run", "-e", "X=5", "img", "sh", "-c", "echo out; echo err >&2; exit $X"});
   EXPECT_EQ(ended.status, 5);
   EXPECT_EQ(ended.out, "out\n");
   EXPECT_EQ(ended.err, "err\n");
@@ -302,7 +303,8 @@ TEST_F(AttachTest, InputIsPassedOnToItsEnd) {
 TEST_F(AttachTest, SignalsArePassedOn) {
   auto output = base::MakePipe();
   base::SubprocessSpec spec =
-      Spec({"run", "img", "sh", "-c", "trap 'echo got; exit 9' USR1; echo up; while :; do sleep 0.05; done"});
+      Spec({"run", "img", "sh", "-c",
+            "trap 'echo got; exit 9' USR1; echo up; while :; do sleep 0.05; done"});
   spec.fds = {{output->second.get(), 1}};
   auto child = base::Subprocess::Spawn(spec);
   ASSERT_TRUE(child.ok());
@@ -316,11 +318,11 @@ TEST_F(AttachTest, SignalsArePassedOn) {
 }
 
 TEST_F(AttachTest, ALostReaderEndsItQuietly) {
-  const auto result = base::RunCommand(
-      {.program = "sh",
-       .arguments = {"-c", absl::StrCat(program_, " run img yes | head -n 1")},
-       .environment = environment_},
-      seconds(30));
+  const auto result =
+      base::RunCommand({.program = "sh",
+                        .arguments = {"-c", absl::StrCat(program_, " run img yes | head -n 1")},
+                        .environment = environment_},
+                       seconds(30));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->standard_output, "y\n");
   EXPECT_THAT(result->standard_error, IsEmpty());
@@ -329,7 +331,8 @@ TEST_F(AttachTest, ALostReaderEndsItQuietly) {
 
 TEST_F(AttachTest, TheSessionOutlivesTheApiserver) {
   auto output = base::MakePipe();
-  base::SubprocessSpec spec = Spec({"run", "img", "sh", "-c", "echo up; sleep 1; echo late; exit 7"});
+  base::SubprocessSpec spec =
+      Spec({"run", "img", "sh", "-c", "echo up; sleep 1; echo late; exit 7"});
   spec.fds = {{output->second.get(), 1}};
   auto child = base::Subprocess::Spawn(spec);
   ASSERT_TRUE(child.ok());
@@ -346,7 +349,8 @@ TEST_F(AttachTest, TheSessionOutlivesTheApiserver) {
 TEST_F(AttachTest, AnExitStatusThatNobodyKnowsIs125) {
   auto output = base::MakePipe();
   auto error = base::MakePipe();
-  base::SubprocessSpec spec = Spec({"run", "--name", "lost", "img", "sh", "-c", "echo up; sleep 1"});
+  base::SubprocessSpec spec =
+      Spec({"run", "--name", "lost", "img", "sh", "-c", "echo up; sleep 1"});
   spec.fds = {{output->second.get(), 1}, {error->second.get(), 2}};
   auto child = base::Subprocess::Spawn(spec);
   ASSERT_TRUE(child.ok());
@@ -402,8 +406,8 @@ TEST_F(AttachTest, ATerminalIsRawWhileTheProcessRunsAndRestoredAfterASignal) {
   base::Fd slave_fd(slave);
   termios before;
   ::tcgetattr(slave, &before);
-  base::SubprocessSpec spec = Spec({"run", "-it", "img", "sh", "-c",
-                                    "head -c 2 | od -An -tx1; echo now; exec sleep 30"});
+  base::SubprocessSpec spec =
+      Spec({"run", "-it", "img", "sh", "-c", "head -c 2 | od -An -tx1; echo now; exec sleep 30"});
   spec.fds = {{slave, 0}, {slave, 1}, {slave, 2}};
   spec.new_session = true;
   auto child = base::Subprocess::Spawn(spec);
@@ -429,7 +433,8 @@ TEST_F(AttachTest, ATerminalIsRawWhileTheProcessRunsAndRestoredAfterASignal) {
   ASSERT_TRUE(child->Signal(SIGWINCH).ok());
   {
     std::unique_lock lock(world_.mutex);
-    EXPECT_TRUE(world_.changed.wait_for(lock, seconds(10), [&] { return world_.sizes.size() == 2; }));
+    EXPECT_TRUE(
+        world_.changed.wait_for(lock, seconds(10), [&] { return world_.sizes.size() == 2; }));
     EXPECT_THAT(world_.sizes, ElementsAre(std::pair(30u, 90u), std::pair(50u, 90u)));
   }
   ASSERT_TRUE(child->Signal(SIGTERM).ok());

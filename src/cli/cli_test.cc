@@ -47,11 +47,34 @@ std::unique_ptr<Parsed> ParseRun(std::vector<std::string> words) {
 }
 
 TEST(RunOptionsTest, EveryOptionArrives) {
-  const auto parsed =
-      ParseRun({"--rm", "-it", "--name", "box", "-e", "A=1", "--env=B=2=3", "-e", "HOST", "-e",
-                "ABSENT", "-w", "/srv", "-u", "1000:100", "-c", "2", "--memory=512m",
-                "--entrypoint", "/bin/app", "--platform", "linux/arm64/v8", "alpine:3", "sh", "-c",
-                "--rm", "--", "-x"});
+  const auto parsed = ParseRun({"--rm",
+                                "-it",
+                                "--name",
+                                "box",
+                                "-e",
+                                "A=1",
+                                "--env=B=2=3",
+                                "-e",
+                                "HOST",
+                                "-e",
+                                "ABSENT",
+                                "-w",
+                                "/srv",
+                                "-u",
+                                "1000:100",
+                                "-c",
+                                "2",
+                                "--memory=512m",
+                                "--entrypoint",
+                                "/bin/app",
+                                "--platform",
+                                "linux/arm64/v8",
+                                "alpine:3",
+                                "sh",
+                                "-c",
+                                "--rm",
+                                "--",
+                                "-x"});
   ASSERT_EQ(parsed->done, std::nullopt);
   const auto options = parsed->flags.Resolve(FakeHost());
   ASSERT_TRUE(options.ok()) << options.status();
@@ -104,27 +127,27 @@ TEST(RunOptionsTest, SpellingsOfOptions) {
 }
 
 TEST(RunOptionsTest, WrongUsage) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {},
-           {"--rm"},
-           {"--nmae", "a", "x"},
-           {"-c", "0", "x"},
-           {"-c", "1.5", "x"},
-           {"-m", "lots", "x"},
-           {"-m"},
-           {"--publish", "80:80", "x"},
-           {"-p", "80:80", "x"},
-           {"--rm=maybe", "x"},
-           {"--scheme", "ftp", "x"},
-           {"--progress", "loud", "x"},
-           {""}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{},
+                                             {"--rm"},
+                                             {"--nmae", "a", "x"},
+                                             {"-c", "0", "x"},
+                                             {"-c", "1.5", "x"},
+                                             {"-m", "lots", "x"},
+                                             {"-m"},
+                                             {"--publish", "80:80", "x"},
+                                             {"-p", "80:80", "x"},
+                                             {"--rm=maybe", "x"},
+                                             {"--scheme", "ftp", "x"},
+                                             {"--progress", "loud", "x"},
+                                             {""}}) {
     EXPECT_EQ(ParseRun(words)->done, kWrongUsage) << ::testing::PrintToString(words);
   }
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"-e", "=1", "x"},
-           {"-e", "A B=1", "x"},
-           {"-w", "relative", "x"},
-           {"--platform", "linux/amd64", "-a", "arm64", "x"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"-e", "=1", "x"},
+                                             {"-e", "A B=1", "x"},
+                                             {"-w", "relative", "x"},
+                                             {"--platform", "linux/amd64", "-a", "arm64", "x"}}) {
     EXPECT_FALSE(ParseRun(words)->flags.Resolve(FakeHost()).ok())
         << ::testing::PrintToString(words);
   }
@@ -206,11 +229,10 @@ TEST(SuggestTest, Distances) {
 }
 
 TEST(EnvFileTest, WhatDockerReads) {
-  const auto entries = ParseEnvFile("f", "# comment\n\n  A=1\nB= two words \nHOST\nABSENT\nC=#x\r\nD=",
-                                    FakeHost());
+  const auto entries =
+      ParseEnvFile("f", "# comment\n\n  A=1\nB= two words \nHOST\nABSENT\nC=#x\r\nD=", FakeHost());
   ASSERT_TRUE(entries.ok());
-  EXPECT_THAT(*entries,
-              ElementsAre("A=1", "B= two words ", "HOST=from here", "C=#x", "D="));
+  EXPECT_THAT(*entries, ElementsAre("A=1", "B= two words ", "HOST=from here", "C=#x", "D="));
 }
 
 TEST(EnvFileTest, ErrorsNameTheLine) {
@@ -333,13 +355,12 @@ TEST(ProgressTest, PlainLinesAreFewAndWhole) {
 }
 
 TEST(ProgressTest, BarsAreRedrawnInPlaceAtABoundedRate) {
-  const std::string text =
-      Shown(ProgressMode::kAnsi, [](Progress& progress, Progress::Clock::time_point t) {
-        for (int i = 0; i < 1000; ++i) {
-          progress.Update({"a", "Fetching", i, 1000, true, false},
-                          t + std::chrono::milliseconds(i));
-        }
-      });
+  const std::string text = Shown(ProgressMode::kAnsi, [](Progress& progress,
+                                                         Progress::Clock::time_point t) {
+    for (int i = 0; i < 1000; ++i) {
+      progress.Update({"a", "Fetching", i, 1000, true, false}, t + std::chrono::milliseconds(i));
+    }
+  });
   size_t drawings = 0;
   for (size_t at = text.find('\n'); at != std::string::npos; at = text.find('\n', at + 1)) {
     ++drawings;

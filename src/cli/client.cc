@@ -90,8 +90,8 @@ struct Client::Stubs {
     if (cancelled ||
         (result.code() == absl::StatusCode::kUnavailable &&
          (result.message().empty() || absl::StrContains(result.message(), "Socket closed") ||
-         absl::StrContains(result.message(), "failed to connect") ||
-         absl::StrContains(result.message(), "Connection reset")))) {
+          absl::StrContains(result.message(), "failed to connect") ||
+          absl::StrContains(result.message(), "Connection reset")))) {
       // gRPC's own words for a server that went away.
       return WithHint(absl::UnavailableError("container-apiserver ended during the call"),
                       "Start it again with: container system start");
@@ -144,8 +144,7 @@ absl::StatusOr<std::string> Client::Create(const std::string& options_json) {
   request.set_options_json(options_json);
   api::CreateResponse response;
   RETURN_IF_ERROR(stubs_->Call("Containers.Create", *stubs_->containers,
-                               &api::Containers::Stub::Create, request, &response,
-                               kStartTimeout));
+                               &api::Containers::Stub::Create, request, &response, kStartTimeout));
   return response.id();
 }
 
@@ -174,8 +173,8 @@ absl::StatusOr<std::optional<ExecFailure>> Client::Exec(const std::string& id,
   *request.mutable_stdio() = ToProto(stdio);
   *request.mutable_size() = ToProto(size);
   api::ExecResponse response;
-  RETURN_IF_ERROR(stubs_->Call("Containers.Exec", *stubs_->containers,
-                               &api::Containers::Stub::Exec, request, &response, kStartTimeout));
+  RETURN_IF_ERROR(stubs_->Call("Containers.Exec", *stubs_->containers, &api::Containers::Stub::Exec,
+                               request, &response, kStartTimeout));
   return FailureOf(response);
 }
 
@@ -184,8 +183,8 @@ absl::StatusOr<int> Client::Wait(const std::string& id, const std::string& proce
   request.set_id(id);
   request.set_process_id(process_id);
   api::WaitResponse response;
-  RETURN_IF_ERROR(stubs_->Call("Containers.Wait", *stubs_->containers,
-                               &api::Containers::Stub::Wait, request, &response, std::nullopt));
+  RETURN_IF_ERROR(stubs_->Call("Containers.Wait", *stubs_->containers, &api::Containers::Stub::Wait,
+                               request, &response, std::nullopt));
   return response.exit().exit_code();
 }
 
@@ -219,8 +218,8 @@ absl::Status Client::Stop(const std::string& id, int signal, std::chrono::millis
   // The container's own timeout is not known here; it may be long.
   const std::chrono::milliseconds deadline =
       timeout.count() < 0 ? std::chrono::milliseconds(minutes(15)) : timeout + kStopSlack;
-  return stubs_->Call("Containers.Stop", *stubs_->containers, &api::Containers::Stub::Stop,
-                      request, &response, deadline);
+  return stubs_->Call("Containers.Stop", *stubs_->containers, &api::Containers::Stub::Stop, request,
+                      &response, deadline);
 }
 
 absl::Status Client::Delete(const std::string& id, bool force) {
@@ -236,8 +235,8 @@ absl::StatusOr<std::vector<std::string>> Client::List(bool all) {
   api::ListRequest request;
   request.set_all(all);
   api::ListResponse response;
-  RETURN_IF_ERROR(stubs_->Call("Containers.List", *stubs_->containers,
-                               &api::Containers::Stub::List, request, &response, kQueryTimeout));
+  RETURN_IF_ERROR(stubs_->Call("Containers.List", *stubs_->containers, &api::Containers::Stub::List,
+                               request, &response, kQueryTimeout));
   return std::vector<std::string>(response.container_json().begin(),
                                   response.container_json().end());
 }
@@ -327,8 +326,7 @@ absl::StatusOr<std::string> Client::GetImage(const std::string& reference) {
   return response.image_json();
 }
 
-absl::StatusOr<std::string> Client::TagImage(const std::string& source,
-                                             const std::string& target) {
+absl::StatusOr<std::string> Client::TagImage(const std::string& source, const std::string& target) {
   img::TagRequest request;
   request.set_source(source);
   request.set_target(target);
@@ -417,10 +415,10 @@ absl::StatusOr<ImageUsage> Client::GetImageUsage(const PruneOptions& in_use) {
   img::DiskUsageResponse response;
   RETURN_IF_ERROR(stubs_->Call("Images.DiskUsage", *stubs_->images, &img::Images::Stub::DiskUsage,
                                request, &response, kChangeTimeout));
-  return ImageUsage{response.images(),          response.images_in_use(),
-                    response.blob_bytes(),      response.reclaimable_blob_bytes(),
-                    response.roots(),           response.roots_in_use(),
-                    response.root_bytes(),      response.reclaimable_root_bytes(),
+  return ImageUsage{response.images(),        response.images_in_use(),
+                    response.blob_bytes(),    response.reclaimable_blob_bytes(),
+                    response.roots(),         response.roots_in_use(),
+                    response.root_bytes(),    response.reclaimable_root_bytes(),
                     response.leftover_bytes()};
 }
 

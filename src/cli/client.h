@@ -1,7 +1,7 @@
 // The container-apiserver as the commands see it: plain structs, no gRPC.
 //
-// Every call has a deadline but those that last as long as a process or a transfer. Errors are those
-// of the .proto files. Thread-safe.
+// Every call has a deadline but those that last as long as a process or a transfer. Errors are
+// those of the .proto files. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -65,7 +65,7 @@ struct SystemStatus {
 
 /// Which kernel `system kernel set` installs.
 struct KernelSource {
-  std::string binary;  // absolute path; in an archive: the member's
+  std::string binary;   // absolute path; in an archive: the member's
   std::string archive;  // absolute path, or ""
   std::string digest;
   bool recommended = false;
@@ -162,8 +162,8 @@ class Client {
   // Containers. Options are the JSON of model::CreateOptions and model::ProcessOptions; objects are
   // the JSON of `container inspect`.
   absl::StatusOr<std::string> Create(const std::string& options_json);
-  absl::StatusOr<std::optional<ExecFailure>> Start(const std::string& id,
-                                                   const StdioSockets& stdio, TerminalSize size);
+  absl::StatusOr<std::optional<ExecFailure>> Start(const std::string& id, const StdioSockets& stdio,
+                                                   TerminalSize size);
   absl::StatusOr<std::optional<ExecFailure>> Exec(const std::string& id,
                                                   const std::string& process_id,
                                                   const std::string& options_json,

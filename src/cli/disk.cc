@@ -97,10 +97,11 @@ absl::StatusOr<std::vector<UsageRow>> MeasureDisk(Client& client) {
   RETURN_IF_ERROR(FindImagesInUse(client, in_use));
   ASSIGN_OR_RETURN(const ImageUsage usage, client.GetImageUsage(in_use));
 
-  UsageRow images{"Images", "images", usage.images, usage.images_in_use, usage.blob_bytes,
-                  usage.reclaimable_blob_bytes};
-  UsageRow roots{"Root file systems", "rootFilesystems",     usage.roots, usage.roots_in_use,
-                 usage.root_bytes,    usage.reclaimable_root_bytes};
+  UsageRow images{"Images",         "images",
+                  usage.images,     usage.images_in_use,
+                  usage.blob_bytes, usage.reclaimable_blob_bytes};
+  UsageRow roots{"Root file systems", "rootFilesystems", usage.roots,
+                 usage.roots_in_use,  usage.root_bytes,  usage.reclaimable_root_bytes};
   UsageRow layers{"Containers", "containers"};
   UsageRow logs{"Logs", "logs"};
   UsageRow kernels{"Kernels", "kernels"};

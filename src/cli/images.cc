@@ -42,7 +42,8 @@ std::string PlatformText(const Json& platform) {
   return text;
 }
 
-/// Whether names without a registry lead to docker.io; where they don't, only whole names are clear.
+/// Whether names without a registry lead to docker.io; where they don't, only whole names are
+/// clear.
 bool HasUsualDomain() {
   static const bool usual = [] {
     const auto config = model::SystemConfig::Load();
@@ -80,8 +81,8 @@ absl::StatusOr<ImageSummary> SummarizeImage(absl::string_view object_json) {
   summary.digest = Text(Member(configuration, "descriptor"), "digest");
   summary.creation_date = Text(configuration, "creationDate");
   for (const Json& variant : Member(object, "variants")) {
-    summary.variants.push_back({PlatformText(Member(variant, "platform")),
-                                Text(variant, "digest"), Number(variant, "size")});
+    summary.variants.push_back({PlatformText(Member(variant, "platform")), Text(variant, "digest"),
+                                Number(variant, "size")});
   }
   return summary;
 }

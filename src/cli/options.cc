@@ -64,47 +64,51 @@ void OptionParser::Value(absl::string_view names, absl::string_view placeholder,
 
 void OptionParser::Value(absl::string_view names, absl::string_view placeholder,
                          std::string* target, absl::string_view help) {
-  Value(names, placeholder,
-        [target](const std::string& value) {
-          *target = value;
-          return absl::OkStatus();
-        },
-        help);
+  Value(
+      names, placeholder,
+      [target](const std::string& value) {
+        *target = value;
+        return absl::OkStatus();
+      },
+      help);
 }
 
 void OptionParser::Value(absl::string_view names, absl::string_view placeholder,
                          std::optional<std::string>* target, absl::string_view help) {
-  Value(names, placeholder,
-        [target](const std::string& value) {
-          *target = value;
-          return absl::OkStatus();
-        },
-        help);
+  Value(
+      names, placeholder,
+      [target](const std::string& value) {
+        *target = value;
+        return absl::OkStatus();
+      },
+      help);
 }
 
 void OptionParser::Value(absl::string_view names, absl::string_view placeholder,
                          std::optional<int>* target, int least, absl::string_view help) {
-  Value(names, placeholder,
-        [target, least](const std::string& value) -> absl::Status {
-          int number = 0;
-          if (!absl::SimpleAtoi(value, &number) || number < least) {
-            return absl::InvalidArgumentError(
-                absl::StrCat("'", value, "' is not a whole number from ", least, " on"));
-          }
-          *target = number;
-          return absl::OkStatus();
-        },
-        help);
+  Value(
+      names, placeholder,
+      [target, least](const std::string& value) -> absl::Status {
+        int number = 0;
+        if (!absl::SimpleAtoi(value, &number) || number < least) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("'", value, "' is not a whole number from ", least, " on"));
+        }
+        *target = number;
+        return absl::OkStatus();
+      },
+      help);
 }
 
 void OptionParser::Values(absl::string_view names, absl::string_view placeholder,
                           std::vector<std::string>* target, absl::string_view help) {
-  Value(names, placeholder,
-        [target](const std::string& value) {
-          target->push_back(value);
-          return absl::OkStatus();
-        },
-        help);
+  Value(
+      names, placeholder,
+      [target](const std::string& value) {
+        target->push_back(value);
+        return absl::OkStatus();
+      },
+      help);
 }
 
 void OptionParser::Operand(absl::string_view name, std::string* target, absl::string_view help) {
@@ -116,8 +120,8 @@ void OptionParser::Operand(absl::string_view name, std::string* target, absl::st
   operands_.push_back(std::move(slot));
 }
 
-void OptionParser::Operands(absl::string_view name, std::vector<std::string>* target,
-                            size_t least, absl::string_view help) {
+void OptionParser::Operands(absl::string_view name, std::vector<std::string>* target, size_t least,
+                            absl::string_view help) {
   OperandSlot slot;
   slot.name = std::string(name);
   slot.help = std::string(help);
@@ -265,8 +269,7 @@ absl::Status OptionParser::TakeOperands(std::vector<std::string> operands,
     }
   }
   if (next < operands.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected argument '", operands[next], "'"));
+    return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", operands[next], "'"));
   }
   return absl::OkStatus();
 }

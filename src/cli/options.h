@@ -1,9 +1,10 @@
 // Parses a command's options and operands, and prints its help.
 //
 // The rules are those of getopt_long(3) and docker: short flags may be grouped (-it), values follow
-// as the next word or after '=' (an empty one too: --entrypoint=), the last one of a repeated option
-// wins unless it collects, `--` ends the options, options and operands mix. Where a Rest() is
-// declared, options end with the last operand before it: all further words are the rest, untouched.
+// as the next word or after '=' (an empty one too: --entrypoint=), the last one of a repeated
+// option wins unless it collects, `--` ends the options, options and operands mix. Where a Rest()
+// is declared, options end with the last operand before it: all further words are the rest,
+// untouched.
 //
 // (Not CLI11: it takes the next word as the value of `--option=`, and splits values in brackets.)
 #pragma once

@@ -41,10 +41,9 @@ absl::StatusOr<std::string> CreateOrPull(Client& client, const CreateFlags& flag
                                          const model::CreateOptions& options) {
   const std::string json = options.ToJson();
   const auto pull = [&]() -> absl::Status {
-    return base::Annotate(
-        PullWithProgress(client, flags, options).status(),
-        absl::StrCat("image ", options.image, options.platform.empty() ? "" : " for ",
-                     options.platform));
+    return base::Annotate(PullWithProgress(client, flags, options).status(),
+                          absl::StrCat("image ", options.image,
+                                       options.platform.empty() ? "" : " for ", options.platform));
   };
   if (flags.pull == "always") {
     RETURN_IF_ERROR(pull());
@@ -107,13 +106,14 @@ void ProcessFlags::Declare(OptionParser& parser) {
   parser.Value("-u, --user", "NAME|UID[:GROUP|GID]", &user, "The user to run as");
   parser.Value("--uid", "UID", IdSetter(&uid), "The user to run as, by number");
   parser.Value("--gid", "GID", IdSetter(&gid), "The group to run as, by number");
-  parser.Value("--ulimit", "TYPE=SOFT[:HARD]",
-               [this](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(model::Rlimit limit, model::ParseUlimit(value));
-                 rlimits.push_back(std::move(limit));
-                 return absl::OkStatus();
-               },
-               "Limit a resource, such as nofile=1024:2048 or core=unlimited");
+  parser.Value(
+      "--ulimit", "TYPE=SOFT[:HARD]",
+      [this](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(model::Rlimit limit, model::ParseUlimit(value));
+        rlimits.push_back(std::move(limit));
+        return absl::OkStatus();
+      },
+      "Limit a resource, such as nofile=1024:2048 or core=unlimited");
 }
 
 absl::StatusOr<model::ProcessOptions> ProcessFlags::Resolve(std::vector<std::string> arguments,
@@ -167,26 +167,28 @@ void FetchFlags::Declare(OptionParser& parser) {
 }
 
 void FetchFlags::DeclareScheme(OptionParser& parser) {
-  parser.Value("--scheme", "auto|http|https",
-               [this](const std::string& value) -> absl::Status {
-                 if (value != "auto" && value != "http" && value != "https") {
-                   return absl::InvalidArgumentError(
-                       absl::StrCat("'", value, "' is none of auto, http, https"));
-                 }
-                 scheme = value;
-                 return absl::OkStatus();
-               },
-               "How to talk to the registry; auto: http on this machine and in private networks");
+  parser.Value(
+      "--scheme", "auto|http|https",
+      [this](const std::string& value) -> absl::Status {
+        if (value != "auto" && value != "http" && value != "https") {
+          return absl::InvalidArgumentError(
+              absl::StrCat("'", value, "' is none of auto, http, https"));
+        }
+        scheme = value;
+        return absl::OkStatus();
+      },
+      "How to talk to the registry; auto: http on this machine and in private networks");
 }
 
 void FetchFlags::DeclareProgress(OptionParser& parser) {
   if (absl::StatusOr<ProgressMode> mode = ParseProgressMode("auto"); mode.ok()) progress = *mode;
-  parser.Value("--progress", kProgressModes,
-               [this](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(progress, ParseProgressMode(value));
-                 return absl::OkStatus();
-               },
-               "How to show the progress");
+  parser.Value(
+      "--progress", kProgressModes,
+      [this](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(progress, ParseProgressMode(value));
+        return absl::OkStatus();
+      },
+      "How to show the progress");
 }
 
 PullOptions FetchFlags::Resolve(std::string reference, std::string platform) const {
@@ -198,28 +200,30 @@ void CreateFlags::Declare(OptionParser& parser) {
   parser.Value("--name", "NAME", &name, "The container's id; a random one if not given");
   parser.Flag("--rm, --remove", &auto_remove, "Delete the container when it has ended");
   parser.Value("-c, --cpus", "N", &cpus, 1, "Virtual CPUs");
-  parser.Value("-m, --memory", "SIZE",
-               [this](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(memory_bytes, base::ParseSizeBytes(value));
-                 return absl::OkStatus();
-               },
-               "Memory, such as 512m or 2g");
+  parser.Value(
+      "-m, --memory", "SIZE",
+      [this](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(memory_bytes, base::ParseSizeBytes(value));
+        return absl::OkStatus();
+      },
+      "Memory, such as 512m or 2g");
   parser.Value("--entrypoint", "PROGRAM", &entrypoint,
                "Run this instead of the image's entrypoint; empty: none");
   platform.Declare(parser);
   parser.Value("--cidfile", "FILE", &cidfile, "Write the container's id to a new file");
   DeclareRights(parser);
   DeclareMachine(parser);
-  parser.Value("--pull", "always|missing|never",
-               [this](const std::string& value) -> absl::Status {
-                 if (value != "always" && value != "missing" && value != "never") {
-                   return absl::InvalidArgumentError(
-                       absl::StrCat("'", value, "' is none of always, missing, never"));
-                 }
-                 pull = value;
-                 return absl::OkStatus();
-               },
-               "When to pull the image (missing)");
+  parser.Value(
+      "--pull", "always|missing|never",
+      [this](const std::string& value) -> absl::Status {
+        if (value != "always" && value != "missing" && value != "never") {
+          return absl::InvalidArgumentError(
+              absl::StrCat("'", value, "' is none of always, missing, never"));
+        }
+        pull = value;
+        return absl::OkStatus();
+      },
+      "When to pull the image (missing)");
   fetch.Declare(parser);
   parser.Operand("IMAGE", &image, "The image; pulled if it is not there");
   parser.Rest("COMMAND", &arguments, "Instead of the image's command; all words behind the image");
@@ -240,42 +244,46 @@ void CreateFlags::DeclareRights(OptionParser& parser) {
 }
 
 void CreateFlags::DeclareMachine(OptionParser& parser) {
-  parser.Value("--hostname", "NAME",
-               [this](const std::string& value) -> absl::Status {
-                 options.hostname = value;
-                 return model::ValidateHostname(value);
-               },
-               "The container's host name; its id if not given");
+  parser.Value(
+      "--hostname", "NAME",
+      [this](const std::string& value) -> absl::Status {
+        options.hostname = value;
+        return model::ValidateHostname(value);
+      },
+      "The container's host name; its id if not given");
   parser.Value("--add-host", "NAME:ADDRESS", Collect(&options.extra_hosts, &model::ParseHostEntry),
                "Add a line to /etc/hosts");
   parser.Value("-l, --label", "KEY[=VALUE]", Collect(&options.labels, &model::ParseLabel),
                "Label the container");
-  parser.Value("--stop-signal", "SIGNAL",
-               [this](const std::string& value) -> absl::Status {
-                 options.stop_signal = value;
-                 return base::ParseSignal(value).status();
-               },
-               "The signal that stops it; the image's or SIGTERM if not given");
-  parser.Value("--stop-timeout", "SECONDS",
-               [this](const std::string& value) -> absl::Status {
-                 int seconds = 0;
-                 if (!absl::SimpleAtoi(value, &seconds) || seconds < 0) {
-                   return absl::InvalidArgumentError(
-                       absl::StrCat("'", value, "' is not a whole number from 0 on"));
-                 }
-                 options.stop_timeout_ms = int64_t{seconds} * 1000;
-                 return absl::OkStatus();
-               },
-               "How long a stop waits before SIGKILL (5)");
+  parser.Value(
+      "--stop-signal", "SIGNAL",
+      [this](const std::string& value) -> absl::Status {
+        options.stop_signal = value;
+        return base::ParseSignal(value).status();
+      },
+      "The signal that stops it; the image's or SIGTERM if not given");
+  parser.Value(
+      "--stop-timeout", "SECONDS",
+      [this](const std::string& value) -> absl::Status {
+        int seconds = 0;
+        if (!absl::SimpleAtoi(value, &seconds) || seconds < 0) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("'", value, "' is not a whole number from 0 on"));
+        }
+        options.stop_timeout_ms = int64_t{seconds} * 1000;
+        return absl::OkStatus();
+      },
+      "How long a stop waits before SIGKILL (5)");
   parser.Flag("--init", &options.use_init,
               "Run an init as process 1, which passes signals on and reaps");
-  parser.Value("--shm-size", "SIZE",
-               [this](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(int64_t bytes, base::ParseSizeBytes(value));
-                 options.shm_size_bytes = bytes;
-                 return model::ValidateShmSize(bytes);
-               },
-               "Size of /dev/shm (64m)");
+  parser.Value(
+      "--shm-size", "SIZE",
+      [this](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(int64_t bytes, base::ParseSizeBytes(value));
+        options.shm_size_bytes = bytes;
+        return model::ValidateShmSize(bytes);
+      },
+      "Size of /dev/shm (64m)");
   parser.Value("--tmpfs", "PATH[:OPTION,...]", Collect(&options.tmpfs, &model::ParseTmpfs),
                "A folder in memory; options such as size=64m, mode=1777, uid=, ro, exec");
   parser.Value("--sysctl", "NAME=VALUE", Collect(&options.sysctls, &model::ParseSysctl),
@@ -308,8 +316,8 @@ absl::StatusOr<std::string> CreateContainer(Client& client, const CreateFlags& f
   base::Fd cidfile;
   if (!flags.cidfile.empty()) {
     // Made before the container, so that none is left behind for want of a place to write its id.
-    ASSIGN_OR_RETURN(cidfile,
-                     base::Open(flags.cidfile, O_WRONLY | O_CREAT | O_EXCL, 0644), "--cidfile");
+    ASSIGN_OR_RETURN(cidfile, base::Open(flags.cidfile, O_WRONLY | O_CREAT | O_EXCL, 0644),
+                     "--cidfile");
   }
   absl::StatusOr<std::string> id = CreateOrPull(client, flags, options);
   if (cidfile) {

@@ -82,7 +82,8 @@ class Connection {
 void Connection::Run() {
   FrameReader reader;
   for (;;) {
-    std::array<pollfd, 2> polls = {pollfd{socket_.get(), POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0}};
+    std::array<pollfd, 2> polls = {pollfd{socket_.get(), POLLIN, 0},
+                                   pollfd{wake_.get(), POLLIN, 0}};
     {
       std::lock_guard lock(mutex_);
       if (failed_.has_value()) return;
@@ -113,7 +114,8 @@ void Connection::Run() {
       if (whole.ok() && !*whole) break;
       absl::Status status = whole.ok() ? Handle(frame) : whole.status();
       if (!status.ok()) {
-        return Fail(absl::DataLossError(absl::StrCat("the peer sends nonsense: ", status.message())));
+        return Fail(
+            absl::DataLossError(absl::StrCat("the peer sends nonsense: ", status.message())));
       }
     }
   }
@@ -277,8 +279,8 @@ absl::StatusOr<std::string> Connection::Await(CallState& call, std::chrono::mill
   std::unique_lock lock(mutex_);
   if (!call.changed.wait_for(lock, timeout, [&] { return call.end.has_value(); })) {
     lock.unlock();
-    Cancel(call, absl::DeadlineExceededError(
-                     absl::StrCat("no answer within ", timeout.count(), " ms")));
+    Cancel(call,
+           absl::DeadlineExceededError(absl::StrCat("no answer within ", timeout.count(), " ms")));
     lock.lock();
   }
   RETURN_IF_ERROR(*call.end);
@@ -291,7 +293,9 @@ absl::StatusOr<std::string> Call::Await(std::chrono::milliseconds timeout) {
 bool Call::Read(std::string* message) { return connection_->Read(*state_, message); }
 bool Call::Write(absl::string_view message) { return connection_->Write(*state_, message); }
 void Call::CloseWrites() { connection_->CloseWrites(*state_); }
-void Call::Cancel() { connection_->Cancel(*state_, absl::CancelledError("the call was cancelled")); }
+void Call::Cancel() {
+  connection_->Cancel(*state_, absl::CancelledError("the call was cancelled"));
+}
 absl::Status Call::Finish() { return connection_->Finish(*state_); }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Create(base::Fd socket) {

@@ -1,5 +1,5 @@
-// The calling end, for threads that block: a thread of its own reads, and writes what a caller could
-// not at once.
+// The calling end, for threads that block: a thread of its own reads, and writes what a caller
+// could not at once.
 //
 // The peer is not trusted: it can make calls fail, and hold a stream up until it is cancelled, but
 // neither block another call nor make this process hold more than a few MiB a stream.

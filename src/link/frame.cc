@@ -70,8 +70,9 @@ absl::StatusOr<uint32_t> WindowBytes(const Frame& frame) {
 absl::Status ResponseStatus(const Frame& frame) {
   if (frame.code == 0) return absl::OkStatus();
   const bool known = frame.code <= static_cast<uint16_t>(absl::StatusCode::kUnauthenticated);
-  return absl::Status(known ? static_cast<absl::StatusCode>(frame.code) : absl::StatusCode::kUnknown,
-                      frame.payload.substr(0, kMaxErrorBytes));
+  return absl::Status(
+      known ? static_cast<absl::StatusCode>(frame.code) : absl::StatusCode::kUnknown,
+      frame.payload.substr(0, kMaxErrorBytes));
 }
 
 std::span<char> FrameReader::Space() {

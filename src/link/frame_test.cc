@@ -73,11 +73,11 @@ TEST(FrameTest, TheLargestMessagePasses) {
 
 TEST(FrameTest, NonsenseIsRefused) {
   for (const std::string& bytes : {
-           Bytes({1, 0, 64, 0, 1, 0, 0, 0, 1, 0, 1, 0}),     // a request of 4 MiB and a byte
+           Bytes({1, 0, 64, 0, 1, 0, 0, 0, 1, 0, 1, 0}),          // a request of 4 MiB and a byte
            Bytes({255, 255, 255, 255, 1, 0, 0, 0, 99, 0, 0, 0}),  // an unknown type, oversized
-           Bytes({1, 0, 2, 0, 1, 0, 0, 0, 3, 0, 0, 0}),      // data of 128 KiB and a byte
-           Bytes({1, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0}),      // a half-close with a payload
-           Bytes({0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0}),      // stream 0
+           Bytes({1, 0, 2, 0, 1, 0, 0, 0, 3, 0, 0, 0}),           // data of 128 KiB and a byte
+           Bytes({1, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0}),           // a half-close with a payload
+           Bytes({0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0}),           // stream 0
        }) {
     FrameReader reader;
     Feed(reader, bytes);

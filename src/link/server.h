@@ -1,7 +1,7 @@
 // The serving end, for an event loop: nothing here blocks, and there are no threads.
 //
-// The owner watches the descriptor and calls OnReadable and OnWritable; what has come is told to the
-// Handler from within OnReadable. All calls on one thread.
+// The owner watches the descriptor and calls OnReadable and OnWritable; what has come is told to
+// the Handler from within OnReadable. All calls on one thread.
 #pragma once
 
 #include <cstdint>
@@ -68,9 +68,9 @@ class Server {
     StreamEvents* events = nullptr;
     int64_t send_credit = kWindowBytes;
     int64_t receive_credit = kWindowBytes;
-    int64_t consumed = 0;     // and not yet given back
-    bool flushed = true;      // the last message is written
-    bool sending = false;     // OnSent is due
+    int64_t consumed = 0;  // and not yet given back
+    bool flushed = true;   // the last message is written
+    bool sending = false;  // OnSent is due
     bool closed = false;
     bool cancelled = false;
   };
@@ -88,7 +88,7 @@ class Server {
   uint32_t last_stream_ = 0;
   std::string out_;
   size_t out_offset_ = 0;
-  uint64_t written_ = 0;                               // of all bytes ever
+  uint64_t written_ = 0;                              // of all bytes ever
   std::deque<std::pair<uint64_t, uint32_t>> unsent_;  // where messages end, and whose they are
 };
 

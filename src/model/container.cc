@@ -46,7 +46,8 @@ std::string Dump(const Json& json) {
 
 /// Parses `text` and hands it to `decode`; every exception of the JSON library ends here.
 template <typename T>
-absl::StatusOr<T> Decode(absl::string_view text, const char* what, void (*decode)(const Json&, T&)) {
+absl::StatusOr<T> Decode(absl::string_view text, const char* what,
+                         void (*decode)(const Json&, T&)) {
   try {
     Json json = Json::parse(text.begin(), text.end());
     if (!json.is_object()) {
@@ -168,31 +169,31 @@ void FromJson(const Json& json, ProcessConfiguration& process) {
 
 Json ToJson(const ContainerConfiguration& configuration) {
   Json json = {{"id", configuration.id},
-          {"image",
-           {{"reference", configuration.image_reference},
-            {"descriptor", ToJson(configuration.image_descriptor)}}},
-          {"labels", configuration.labels},
-          {"initProcess", ToJson(configuration.init_process)},
-          {"platform", ToJson(configuration.platform)},
-          {"resources",
-           {{"cpus", configuration.resources.cpus},
-            {"memoryInBytes", configuration.resources.memory_bytes}}},
-          {"runtimeHandler", configuration.runtime_handler},
-          {"stopSignal", configuration.stop_signal},
-          {"creationDate", configuration.creation_date},
-          {"autoRemove", configuration.auto_remove},
-          {"openStdin", configuration.open_stdin},
-          {"hostname", configuration.hostname},
-          {"stopTimeoutMs", configuration.stop_timeout_ms},
-          {"readOnly", configuration.read_only},
-          {"useInit", configuration.use_init},
-          {"capAdd", configuration.cap_add},
-          {"capDrop", configuration.cap_drop},
-          {"sysctls", configuration.sysctls},
-          {"mounts", ToJson(configuration.tmpfs)},
-          {"extraHosts", ToJson(configuration.extra_hosts)},
-          {"privileged", configuration.privileged},
-          {"ownHostFiles", configuration.own_host_files}};
+               {"image",
+                {{"reference", configuration.image_reference},
+                 {"descriptor", ToJson(configuration.image_descriptor)}}},
+               {"labels", configuration.labels},
+               {"initProcess", ToJson(configuration.init_process)},
+               {"platform", ToJson(configuration.platform)},
+               {"resources",
+                {{"cpus", configuration.resources.cpus},
+                 {"memoryInBytes", configuration.resources.memory_bytes}}},
+               {"runtimeHandler", configuration.runtime_handler},
+               {"stopSignal", configuration.stop_signal},
+               {"creationDate", configuration.creation_date},
+               {"autoRemove", configuration.auto_remove},
+               {"openStdin", configuration.open_stdin},
+               {"hostname", configuration.hostname},
+               {"stopTimeoutMs", configuration.stop_timeout_ms},
+               {"readOnly", configuration.read_only},
+               {"useInit", configuration.use_init},
+               {"capAdd", configuration.cap_add},
+               {"capDrop", configuration.cap_drop},
+               {"sysctls", configuration.sysctls},
+               {"mounts", ToJson(configuration.tmpfs)},
+               {"extraHosts", ToJson(configuration.extra_hosts)},
+               {"privileged", configuration.privileged},
+               {"ownHostFiles", configuration.own_host_files}};
   WriteOptional(json, "shmSize", configuration.shm_size_bytes);
   WriteOptional(json, "maskedPaths", configuration.masked_paths);
   WriteOptional(json, "readonlyPaths", configuration.read_only_paths);
@@ -344,32 +345,33 @@ std::string CreateOptions::ToJson() const {
 }
 
 absl::StatusOr<CreateOptions> CreateOptions::FromJson(absl::string_view text) {
-  return Decode<CreateOptions>(text, "create options", [](const Json& json, CreateOptions& options) {
-    Read(json, "id", options.id);
-    Read(json, "image", options.image);
-    Read(json, "platform", options.platform);
-    model::FromJson(Member(json, "process"), options.process);
-    Read(json, "entrypoint", options.entrypoint);
-    Read(json, "cpus", options.cpus);
-    Read(json, "memoryInBytes", options.memory_bytes);
-    Read(json, "autoRemove", options.auto_remove);
-    Read(json, "capAdd", options.cap_add);
-    Read(json, "capDrop", options.cap_drop);
-    Read(json, "readOnly", options.read_only);
-    Read(json, "useInit", options.use_init);
-    Read(json, "privileged", options.privileged);
-    Read(json, "hostname", options.hostname);
-    Read(json, "labels", options.labels);
-    Read(json, "stopSignal", options.stop_signal);
-    Read(json, "stopTimeoutMs", options.stop_timeout_ms);
-    Read(json, "shmSize", options.shm_size_bytes);
-    ReadArray(json, "mounts", options.tmpfs);
-    Read(json, "sysctls", options.sysctls);
-    Read(json, "maskedPaths", options.masked_paths);
-    Read(json, "readonlyPaths", options.read_only_paths);
-    ReadArray(json, "extraHosts", options.extra_hosts);
-    Read(json, "kernel", options.kernel);
-  });
+  return Decode<CreateOptions>(text, "create options",
+                               [](const Json& json, CreateOptions& options) {
+                                 Read(json, "id", options.id);
+                                 Read(json, "image", options.image);
+                                 Read(json, "platform", options.platform);
+                                 model::FromJson(Member(json, "process"), options.process);
+                                 Read(json, "entrypoint", options.entrypoint);
+                                 Read(json, "cpus", options.cpus);
+                                 Read(json, "memoryInBytes", options.memory_bytes);
+                                 Read(json, "autoRemove", options.auto_remove);
+                                 Read(json, "capAdd", options.cap_add);
+                                 Read(json, "capDrop", options.cap_drop);
+                                 Read(json, "readOnly", options.read_only);
+                                 Read(json, "useInit", options.use_init);
+                                 Read(json, "privileged", options.privileged);
+                                 Read(json, "hostname", options.hostname);
+                                 Read(json, "labels", options.labels);
+                                 Read(json, "stopSignal", options.stop_signal);
+                                 Read(json, "stopTimeoutMs", options.stop_timeout_ms);
+                                 Read(json, "shmSize", options.shm_size_bytes);
+                                 ReadArray(json, "mounts", options.tmpfs);
+                                 Read(json, "sysctls", options.sysctls);
+                                 Read(json, "maskedPaths", options.masked_paths);
+                                 Read(json, "readonlyPaths", options.read_only_paths);
+                                 ReadArray(json, "extraHosts", options.extra_hosts);
+                                 Read(json, "kernel", options.kernel);
+                               });
 }
 
 std::string RuntimeConfiguration::ToJson() const {
@@ -380,13 +382,13 @@ std::string RuntimeConfiguration::ToJson() const {
 }
 
 absl::StatusOr<RuntimeConfiguration> RuntimeConfiguration::FromJson(absl::string_view text) {
-  return Decode<RuntimeConfiguration>(
-      text, "runtime configuration", [](const Json& json, RuntimeConfiguration& runtime) {
-        Read(json, "kernelPath", runtime.kernel_path);
-        Read(json, "initramfsPath", runtime.initramfs_path);
-        Read(json, "qemuProgram", runtime.qemu_program);
-        Read(json, "accelerator", runtime.accelerator);
-      });
+  return Decode<RuntimeConfiguration>(text, "runtime configuration",
+                                      [](const Json& json, RuntimeConfiguration& runtime) {
+                                        Read(json, "kernelPath", runtime.kernel_path);
+                                        Read(json, "initramfsPath", runtime.initramfs_path);
+                                        Read(json, "qemuProgram", runtime.qemu_program);
+                                        Read(json, "accelerator", runtime.accelerator);
+                                      });
 }
 
 std::string HelperRecord::ToJson() const {
@@ -421,9 +423,9 @@ absl::StatusOr<ExitRecord> ExitRecord::FromJson(absl::string_view text) {
 
 const std::vector<std::string>& DefaultCapabilities() {
   static const auto& capabilities = *new std::vector<std::string>{
-      "CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FOWNER",    "CAP_FSETID",
-      "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP",
-      "CAP_SETGID",      "CAP_SETPCAP", "CAP_SETUID",       "CAP_SYS_CHROOT"};
+      "CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",    "CAP_FSETID",
+      "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",   "CAP_SETFCAP",
+      "CAP_SETGID",      "CAP_SETPCAP", "CAP_SETUID",           "CAP_SYS_CHROOT"};
   return capabilities;
 }
 

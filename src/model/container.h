@@ -1,9 +1,9 @@
 // What a container is: plain structs with a default for every field, and their JSON.
 //
 // The JSON of ContainerConfiguration is public: `container inspect` prints it, scripts read it, and
-// the bundle's config.json keeps it. Its keys are those of apple/container's resources; keys of ours
-// are marked. Unknown keys are ignored and missing ones get their default, so that old bundles and
-// new programs understand each other.
+// the bundle's config.json keeps it. Its keys are those of apple/container's resources; keys of
+// ours are marked. Unknown keys are ignored and missing ones get their default, so that old bundles
+// and new programs understand each other.
 //
 // FromJson returns INVALID_ARGUMENT for text that is no JSON or has a field of the wrong type.
 #pragma once
@@ -57,8 +57,8 @@ struct HostEntry {
 
 /// One process, complete: nothing is left to be looked up but names in the container's own files.
 struct ProcessConfiguration {
-  std::string executable;               // argv[0]: a path, or a name for PATH
-  std::vector<std::string> arguments;   // argv[1] and on
+  std::string executable;                // argv[0]: a path, or a name for PATH
+  std::vector<std::string> arguments;    // argv[1] and on
   std::vector<std::string> environment;  // "KEY=value"
   std::string working_directory = "/";
   bool terminal = false;
@@ -89,15 +89,15 @@ struct ContainerConfiguration {
   std::map<std::string, std::string> labels;
   std::string runtime_handler = "container-runtime-linux";
   std::string stop_signal = "SIGTERM";
-  std::string creation_date;  // RFC 3339
-  bool auto_remove = false;          // ours: --rm
-  bool open_stdin = false;           // ours: -i, the first process has a standard input
-  std::string hostname;              // ours: the guest's
-  int64_t stop_timeout_ms = 5000;    // ours: between the stop signal and SIGKILL
-  bool read_only = false;            // the root file system
-  bool use_init = false;             // a small init is PID 1, the first process its child
-  std::vector<std::string> cap_add;   // normalized; "ALL" is one
-  std::vector<std::string> cap_drop;  // goes first
+  std::string creation_date;              // RFC 3339
+  bool auto_remove = false;               // ours: --rm
+  bool open_stdin = false;                // ours: -i, the first process has a standard input
+  std::string hostname;                   // ours: the guest's
+  int64_t stop_timeout_ms = 5000;         // ours: between the stop signal and SIGKILL
+  bool read_only = false;                 // the root file system
+  bool use_init = false;                  // a small init is PID 1, the first process its child
+  std::vector<std::string> cap_add;       // normalized; "ALL" is one
+  std::vector<std::string> cap_drop;      // goes first
   std::optional<int64_t> shm_size_bytes;  // of /dev/shm; not set: 64 MiB
   std::map<std::string, std::string> sysctls;
   std::optional<std::vector<std::string>> masked_paths;     // not set: the default ones
@@ -106,8 +106,8 @@ struct ContainerConfiguration {
   std::vector<TmpfsMount> tmpfs;
   std::vector<HostEntry> extra_hosts;  // ours
   bool privileged = false;             // ours: everything inside the VM
-  bool own_host_files = false;  // ours: /etc/hostname and /etc/hosts replace the image's
-  std::string kernel;           // ours: path of a kernel for this container; "": the default
+  bool own_host_files = false;         // ours: /etc/hostname and /etc/hosts replace the image's
+  std::string kernel;                  // ours: path of a kernel for this container; "": the default
 
   friend bool operator==(const ContainerConfiguration&, const ContainerConfiguration&) = default;
   std::string ToJson() const;
@@ -143,7 +143,7 @@ struct ProcessOptions {
   std::optional<std::string> working_directory;
   std::optional<std::string> user;
   bool terminal = false;
-  bool interactive = false;  // standard input is wanted
+  bool interactive = false;     // standard input is wanted
   std::optional<uint32_t> gid;  // replaces the group of `user`, or of the image's
   std::vector<uint32_t> supplemental_groups;
   std::vector<Rlimit> rlimits;  // a later one of the same kind wins
@@ -154,15 +154,15 @@ struct ProcessOptions {
 
 /// What the user says of a container (run, create).
 struct CreateOptions {
-  std::string id;     // "" : one is made
-  std::string image;  // as the user wrote it
+  std::string id;        // "" : one is made
+  std::string image;     // as the user wrote it
   std::string platform;  // "os/arch[/variant]"; "": the host's
   ProcessOptions process;
   std::optional<std::string> entrypoint;  // "" clears the image's
   std::optional<int> cpus;
   std::optional<int64_t> memory_bytes;
   bool auto_remove = false;
-  std::vector<std::string> cap_add;   // normalized
+  std::vector<std::string> cap_add;  // normalized
   std::vector<std::string> cap_drop;
   bool read_only = false;
   bool use_init = false;

@@ -6,10 +6,17 @@ namespace container::model {
 
 /// Hidden beneath an empty file or folder.
 inline constexpr const char* kDefaultMaskedPaths[] = {
-    "/proc/asound",     "/proc/acpi",        "/proc/kcore",
-    "/proc/keys",       "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-    "/sys/firmware",    "/sys/devices/virtual/powercap",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 };
 
 inline constexpr const char* kDefaultReadOnlyPaths[] = {

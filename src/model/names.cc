@@ -24,9 +24,10 @@ absl::Status ValidateContainerId(absl::string_view id) {
 
 absl::Status ValidateEnvironmentEntry(absl::string_view entry) {
   const size_t equals = entry.find('=');
-  if (equals == absl::string_view::npos || equals == 0 || entry.find('\0') != absl::string_view::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", entry.substr(0, 80), "' is not an environment variable: write KEY=value"));
+  if (equals == absl::string_view::npos || equals == 0 ||
+      entry.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", entry.substr(0, 80), "' is not an environment variable: write KEY=value"));
   }
   return absl::OkStatus();
 }

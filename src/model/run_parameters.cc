@@ -24,23 +24,26 @@ constexpr size_t kMaxSysctlBytes = 4095;
 constexpr int64_t kPageBytes = 4096;
 
 constexpr absl::string_view kLimits[] = {
-    "as",    "core",     "cpu",  "data",   "fsize", "locks", "memlock", "msgqueue",
-    "nice",  "nofile",   "nproc", "rss",   "rtprio", "rttime", "sigpending", "stack",
+    "as",   "core",   "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue",
+    "nice", "nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack",
 };
 
 // In alphabetical order.
 constexpr absl::string_view kCapabilities[] = {
-    "CAP_AUDIT_CONTROL", "CAP_AUDIT_READ",       "CAP_AUDIT_WRITE",   "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",           "CAP_CHECKPOINT_RESTORE", "CAP_CHOWN",       "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH", "CAP_FOWNER",         "CAP_FSETID",        "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",     "CAP_KILL",             "CAP_LEASE",         "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",     "CAP_MAC_OVERRIDE",     "CAP_MKNOD",         "CAP_NET_ADMIN",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_RAW",       "CAP_PERFMON",
-    "CAP_SETFCAP",       "CAP_SETGID",           "CAP_SETPCAP",       "CAP_SETUID",
-    "CAP_SYS_ADMIN",     "CAP_SYS_BOOT",         "CAP_SYS_CHROOT",    "CAP_SYS_MODULE",
-    "CAP_SYS_NICE",      "CAP_SYS_PACCT",        "CAP_SYS_PTRACE",    "CAP_SYS_RAWIO",
-    "CAP_SYS_RESOURCE",  "CAP_SYS_TIME",         "CAP_SYS_TTY_CONFIG", "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
+    "CAP_AUDIT_CONTROL",   "CAP_AUDIT_READ",   "CAP_AUDIT_WRITE",
+    "CAP_BLOCK_SUSPEND",   "CAP_BPF",          "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",           "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",          "CAP_FSETID",       "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",       "CAP_KILL",         "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN",    "CAP_MAC_OVERRIDE",
+    "CAP_MKNOD",           "CAP_NET_ADMIN",    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",   "CAP_NET_RAW",      "CAP_PERFMON",
+    "CAP_SETFCAP",         "CAP_SETGID",       "CAP_SETPCAP",
+    "CAP_SETUID",          "CAP_SYS_ADMIN",    "CAP_SYS_BOOT",
+    "CAP_SYS_CHROOT",      "CAP_SYS_MODULE",   "CAP_SYS_NICE",
+    "CAP_SYS_PACCT",       "CAP_SYS_PTRACE",   "CAP_SYS_RAWIO",
+    "CAP_SYS_RESOURCE",    "CAP_SYS_TIME",     "CAP_SYS_TTY_CONFIG",
+    "CAP_SYSLOG",          "CAP_WAKE_ALARM",
 };
 
 constexpr absl::string_view kTmpfsFlags[] = {
@@ -85,8 +88,8 @@ absl::Status ValidateTmpfsOption(absl::string_view option) {
       return absl::OkStatus();
     }
   } else if (key == "mode") {
-    const bool octal = std::all_of(value.begin(), value.end(),
-                                   [](char c) { return c >= '0' && c <= '7'; });
+    const bool octal =
+        std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '7'; });
     if (octal && !value.empty() && value.size() <= 5) return absl::OkStatus();
   } else if (key == "uid" || key == "gid") {
     if (ParseId(value).ok()) return absl::OkStatus();
@@ -107,9 +110,10 @@ absl::StatusOr<Rlimit> ParseUlimit(absl::string_view text) {
   }
   std::string name = absl::AsciiStrToLower(text.substr(0, equals));
   if (std::count(std::begin(kLimits), std::end(kLimits), name) == 0) {
-    return Invalid(name, "is not a resource limit; the limits are as, core, cpu, data, fsize, locks, "
-                         "memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, "
-                         "stack");
+    return Invalid(name,
+                   "is not a resource limit; the limits are as, core, cpu, data, fsize, locks, "
+                   "memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, "
+                   "stack");
   }
   const absl::string_view values = text.substr(equals + 1);
   const size_t colon = values.find(':');
@@ -189,7 +193,8 @@ absl::Status ValidateSysctl(absl::string_view name, absl::string_view value) {
              return absl::ascii_isalnum(c) || c == '_' || c == '-';
            });
   }
-  if (!good) return Invalid(name, "is not a kernel parameter: write one such as net.core.somaxconn");
+  if (!good)
+    return Invalid(name, "is not a kernel parameter: write one such as net.core.somaxconn");
   for (absl::string_view own : {"fs.", "kernel.", "net.", "user.", "vm."}) {
     if (!absl::StartsWith(name, own)) continue;
     if (value.empty() || value.size() > kMaxSysctlBytes ||

@@ -43,9 +43,9 @@ TEST(RunParameters, Hostnames) {
   for (const char* good : {"a", "web-1", "a.example.com", "X9"}) {
     EXPECT_TRUE(ValidateHostname(good).ok()) << good;
   }
-  for (const std::string& bad : {std::string(), std::string("-a"), std::string("a-"),
-                                 std::string("a..b"), std::string("a b"), std::string("a\n"),
-                                 std::string(64, 'a'), std::string("a/b")}) {
+  for (const std::string& bad :
+       {std::string(), std::string("-a"), std::string("a-"), std::string("a..b"),
+        std::string("a b"), std::string("a\n"), std::string(64, 'a'), std::string("a/b")}) {
     EXPECT_FALSE(ValidateHostname(bad).ok()) << bad;
   }
 }
@@ -67,9 +67,9 @@ TEST(RunParameters, Tmpfs) {
   EXPECT_EQ(*ParseTmpfs("/run"), (TmpfsMount{"/run", {}}));
   EXPECT_EQ(*ParseTmpfs("/a b:size=64m,mode=1777,exec"),
             (TmpfsMount{"/a b", {"size=64m", "mode=1777", "exec"}}));
-  for (const char* bad : {"", "run", "/", "//", "/a/../b", "/a:", "/a:size=0", "/a:size=-1",
-                          "/a:mode=9", "/a:uid=x", "/a:size=200%", "/a:what", "/a:exec,",
-                          "/a:nr_inodes=0"}) {
+  for (const char* bad :
+       {"", "run", "/", "//", "/a/../b", "/a:", "/a:size=0", "/a:size=-1", "/a:mode=9", "/a:uid=x",
+        "/a:size=200%", "/a:what", "/a:exec,", "/a:nr_inodes=0"}) {
     EXPECT_FALSE(ParseTmpfs(bad).ok()) << bad;
   }
 }

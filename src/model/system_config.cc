@@ -59,7 +59,8 @@ const std::map<std::string, std::map<std::string, Reader>>& Readers() {
   static const auto& readers = *new std::map<std::string, std::map<std::string, Reader>>{
       {"container",
        {{"cpus", [](auto& node, auto& c) { return ReadCpus(node, c.container_cpus); }},
-        {"memory", [](auto& node, auto& c) { return ReadMemory(node, c.container_memory_bytes); }}}},
+        {"memory",
+         [](auto& node, auto& c) { return ReadMemory(node, c.container_memory_bytes); }}}},
       {"kernel",
        {{"binaryPath", [](auto& node, auto& c) { return ReadString(node, c.kernel_binary_path); }},
         {"url", [](auto& node, auto& c) { return ReadString(node, c.kernel_url); }},
@@ -67,7 +68,8 @@ const std::map<std::string, std::map<std::string, Reader>>& Readers() {
       {"registry",
        {{"domain", [](auto& node, auto& c) { return ReadString(node, c.registry_domain); }}}},
       {"vm",
-       {{"accelerator", [](auto& node, auto& c) { return ReadAccelerator(node, c.vm_accelerator); }}}},
+       {{"accelerator",
+         [](auto& node, auto& c) { return ReadAccelerator(node, c.vm_accelerator); }}}},
   };
   return readers;
 }
@@ -106,8 +108,8 @@ absl::Status ReadHosts(const std::string& file, const toml::node& node, SystemCo
     const std::string prefix = absl::StrCat("registry.hosts.\"", std::string(host_key.str()), "\"");
     const toml::table* table = host_node.as_table();
     if (table == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(Where(file, host_node, prefix),
-                                                     ": expected a section, [", prefix, "]"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(Where(file, host_node, prefix), ": expected a section, [", prefix, "]"));
     }
     RegistryHost host;
     for (const auto& [key, value] : *table) {
@@ -133,7 +135,8 @@ absl::Status ReadHosts(const std::string& file, const toml::node& node, SystemCo
 
 template <typename Map>
 std::string Known(const Map& map) {
-  return absl::StrJoin(map, ", ", [](std::string* out, const auto& item) { out->append(item.first); });
+  return absl::StrJoin(map, ", ",
+                       [](std::string* out, const auto& item) { out->append(item.first); });
 }
 
 absl::Status Apply(const std::string& file, SystemConfig& config) {
@@ -152,14 +155,13 @@ absl::Status Apply(const std::string& file, SystemConfig& config) {
     const std::string section_name(section_key.str());
     auto readers = Readers().find(section_name);
     if (readers == Readers().end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Where(file, section, section_name),
-                       ": no such section; there are: ", Known(Readers())));
+      return absl::InvalidArgumentError(absl::StrCat(
+          Where(file, section, section_name), ": no such section; there are: ", Known(Readers())));
     }
     const toml::table* table = section.as_table();
     if (table == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          Where(file, section, section_name), ": expected a section, [", section_name, "]"));
+      return absl::InvalidArgumentError(absl::StrCat(Where(file, section, section_name),
+                                                     ": expected a section, [", section_name, "]"));
     }
     for (const auto& [key, node] : *table) {
       const std::string name(key.str());

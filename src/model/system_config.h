@@ -39,8 +39,8 @@ struct SystemConfig {
 
   friend bool operator==(const SystemConfig&, const SystemConfig&) = default;
 
-  /// Reads base::SystemConfigFile and base::UserConfigFile; files that are not there count as empty.
-  /// INVALID_ARGUMENT names file, line, key and what was expected.
+  /// Reads base::SystemConfigFile and base::UserConfigFile; files that are not there count as
+  /// empty. INVALID_ARGUMENT names file, line, key and what was expected.
   static absl::StatusOr<SystemConfig> Load();
   /// For tests: in this order, the later over the earlier.
   static absl::StatusOr<SystemConfig> LoadFiles(const std::string& system_file,

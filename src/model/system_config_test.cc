@@ -66,7 +66,8 @@ TEST_F(SystemConfigTest, ErrorsNameFileLineAndKey) {
               AllOf(HasSubstr("user.toml, line 3: vm.accelerator"), HasSubstr("\"tcg\"")));
   EXPECT_THAT(std::string(Load("[vm]\nspeed = 1\n", "").status().message()),
               AllOf(HasSubstr("system.toml, line 2: vm.speed"), HasSubstr("no such key")));
-  EXPECT_THAT(std::string(Load("", "[nothing]\n").status().message()), HasSubstr("no such section"));
+  EXPECT_THAT(std::string(Load("", "[nothing]\n").status().message()),
+              HasSubstr("no such section"));
   EXPECT_THAT(std::string(Load("", "[container]\ncpus = \"2\"\n").status().message()),
               HasSubstr("expected a whole number"));
   EXPECT_THAT(std::string(Load("", "[container\n").status().message()), HasSubstr("line 1"));

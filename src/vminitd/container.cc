@@ -21,8 +21,8 @@
 #include "absl/strings/str_replace.h"
 #include "base/status.h"
 #include "model/default_paths.h"
-#include "vminitd/guest_log.h"
 #include "vminitd/bounds.h"
+#include "vminitd/guest_log.h"
 
 namespace container::vminitd {
 namespace {
@@ -46,8 +46,8 @@ absl::StatusOr<std::string> ReadUserDatabase(const char* path) {
   Fd fd(::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat info;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::string();
-  // The size is only a first guess, as files of some kinds have none. A buffer of much more than the
-  // usual kilobyte would cost an emulated machine milliseconds to clear.
+  // The size is only a first guess, as files of some kinds have none. A buffer of much more than
+  // the usual kilobyte would cost an emulated machine milliseconds to clear.
   std::string content(static_cast<size_t>(std::min<off_t>(info.st_size, kMaxUserDatabaseBytes)) + 1,
                       '\0');
   size_t used = 0;
@@ -56,7 +56,8 @@ absl::StatusOr<std::string> ReadUserDatabase(const char* path) {
     if (used > kMaxUserDatabaseBytes) {
       return absl::ResourceExhaustedError(absl::StrCat(path, " is too large"));
     }
-    ASSIGN_OR_RETURN(size_t count, base::ReadSome(fd.get(), std::span(content).subspan(used)), path);
+    ASSIGN_OR_RETURN(size_t count, base::ReadSome(fd.get(), std::span(content).subspan(used)),
+                     path);
     if (count == 0) break;
     used += count;
   }
@@ -168,8 +169,8 @@ absl::Status Container::SetSysctls(const v1::CreateContainerRequest& request) {
       return absl::InvalidArgumentError(absl::StrCat("sysctl ", sysctl.name(), ": no such name"));
     }
     // A slash in a name stands for a dot in a file's.
-    const std::string path = absl::StrCat(
-        "sys/", absl::StrReplaceAll(sysctl.name(), {{".", "/"}, {"/", "."}}));
+    const std::string path =
+        absl::StrCat("sys/", absl::StrReplaceAll(sysctl.name(), {{".", "/"}, {"/", "."}}));
     // By this thread, whose ipc and uts namespaces are the container's.
     Fd file(::openat(proc_.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file && errno == ENOENT) {
@@ -180,9 +181,9 @@ absl::Status Container::SetSysctls(const v1::CreateContainerRequest& request) {
     const ssize_t written = ::write(file.get(), sysctl.value().data(), sysctl.value().size());
     if (written < 0) {
       const int error = errno;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "sysctl ", sysctl.name(), ": the guest's kernel refuses the value '", sysctl.value(),
-          "': ", std::string(ErrnoStatus(error, "write").message())));
+      return absl::InvalidArgumentError(
+          absl::StrCat("sysctl ", sysctl.name(), ": the guest's kernel refuses the value '",
+                       sysctl.value(), "': ", std::string(ErrnoStatus(error, "write").message())));
     }
   }
   return absl::OkStatus();
@@ -230,14 +231,14 @@ StartedProcess Container::StartNow(const v1::ProcessSpec& spec, bool first) {
     return started;
   }
   if (result.failed_step == nullptr) {
-    started.exec_failure = DescribeExecFailure(plan.arguments[0], plan.searched,
-                                               result.file_exists, result.error_number);
+    started.exec_failure = DescribeExecFailure(plan.arguments[0], plan.searched, result.file_exists,
+                                               result.error_number);
   } else if (result.failed_step == plan.working_directory.c_str()) {
     started.exec_failure.set_exit_code(126);
-    started.exec_failure.set_message(std::string(
-        ErrnoStatus(result.error_number, absl::StrCat("chdir to cwd (\"", plan.working_directory,
-                                                      "\")"))
-            .message()));
+    started.exec_failure.set_message(
+        std::string(ErrnoStatus(result.error_number,
+                                absl::StrCat("chdir to cwd (\"", plan.working_directory, "\")"))
+                        .message()));
   } else if (result.pid <= 0 && !first) {
     // The pid namespace takes no further process once its first is gone.
     started.status = absl::FailedPreconditionError("the container's first process has ended");

@@ -28,8 +28,8 @@ namespace container::vminitd {
 /// A process as it came from its start, with the agent's ends of its standard streams. All are
 /// non-blocking.
 struct StartedProcess {
-  pid_t pid = 0;          // at most 0: no process was made
-  absl::Status status;    // why there is no process, unless its program could not be executed
+  pid_t pid = 0;        // at most 0: no process was made
+  absl::Status status;  // why there is no process, unless its program could not be executed
   v1::ExecFailure exec_failure;  // set if exit_code is not 0
   base::Fd standard_input;       // write; not valid if the process has none
   base::Fd standard_output;      // read; the pty's master with a terminal

@@ -106,8 +106,7 @@ int EventLoop::TimeoutMilliseconds() const {
   if (timers_.empty()) return -1;
   const auto next = std::min_element(timers_.begin(), timers_.end(),
                                      [](const Timer& a, const Timer& b) { return a.due < b.due; });
-  const auto wait =
-      std::chrono::ceil<std::chrono::milliseconds>(next->due - Clock::now()).count();
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next->due - Clock::now()).count();
   return static_cast<int>(std::max<int64_t>(wait, 0));
 }
 

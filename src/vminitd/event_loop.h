@@ -27,7 +27,8 @@ class EventLoop {
   void Post(Task task);
 
   /// Calls `ready` once when `fd` has one of `events` (EPOLLIN, EPOLLOUT), an error or a hang-up;
-  /// after that Arm asks for the next time. With EPOLLET: at every edge, without Arm. `fd` must be unwatched before it is closed.
+  /// after that Arm asks for the next time. With EPOLLET: at every edge, without Arm. `fd` must be
+  /// unwatched before it is closed.
   absl::Status Watch(int fd, uint32_t events, Task ready);
   void Arm(int fd, uint32_t events);
   void Unwatch(int fd);

@@ -1,8 +1,8 @@
 // vminitd, PID 1 of a container's VM.
 //
-// Threads: main is the event loop that owns all state and speaks to the host; one thread a container
-// lives in its namespaces. The order of the start hides latency: the container's root is mounted on
-// its thread while this one opens the agent port.
+// Threads: main is the event loop that owns all state and speaks to the host; one thread a
+// container lives in its namespaces. The order of the start hides latency: the container's root is
+// mounted on its thread while this one opens the agent port.
 #include <linux/reboot.h>
 #include <malloc.h>
 #include <signal.h>
@@ -18,10 +18,10 @@
 #include "absl/status/status.h"
 #include "base/status.h"
 #include "vminitd/agent_port.h"
+#include "vminitd/bounds.h"
 #include "vminitd/container.h"
 #include "vminitd/event_loop.h"
 #include "vminitd/guest_log.h"
-#include "vminitd/bounds.h"
 #include "vminitd/mounts.h"
 #include "vminitd/service.h"
 #include "vminitd/supervisor.h"
@@ -43,8 +43,8 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(std::unique_ptr<EventLoop> loop, EventLoop::Create());
   ASSIGN_OR_RETURN(std::unique_ptr<Supervisor> supervisor, Supervisor::Create(loop.get()));
   // If there are no such disks this fails, and CreateContainer names others.
-  supervisor->Adopt(std::make_unique<Container>(
-      RootDisks{{kLowerSerial, "erofs"}, {kUpperSerial, "ext4"}}));
+  supervisor->Adopt(
+      std::make_unique<Container>(RootDisks{{kLowerSerial, "erofs"}, {kUpperSerial, "ext4"}}));
   ASSIGN_OR_RETURN(base::Fd port, OpenAgentPort());
   ASSIGN_OR_RETURN(std::unique_ptr<AgentServer> server,
                    AgentServer::Create(supervisor.get(), std::move(port)));

@@ -14,8 +14,8 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/status.h"
@@ -74,21 +74,18 @@ struct Link {
   const char* target;
 };
 constexpr Link kLinks[] = {
-    {"/dev/ptmx", "pts/ptmx"},
-    {"/dev/fd", "/proc/self/fd"},
-    {"/dev/stdin", "/proc/self/fd/0"},
-    {"/dev/stdout", "/proc/self/fd/1"},
-    {"/dev/stderr", "/proc/self/fd/2"},
-    {"/dev/core", "/proc/kcore"},
+    {"/dev/ptmx", "pts/ptmx"},          {"/dev/fd", "/proc/self/fd"},
+    {"/dev/stdin", "/proc/self/fd/0"},  {"/dev/stdout", "/proc/self/fd/1"},
+    {"/dev/stderr", "/proc/self/fd/2"}, {"/dev/core", "/proc/kcore"},
 };
 
 // What runc gives a container by default.
 absl::Status FillDev() {
-  RETURN_IF_ERROR(Mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME,
-                        "mode=755,size=65536k"));
+  RETURN_IF_ERROR(
+      Mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
   for (const DeviceNode& device : kDevices) {
-    if (::mknod(device.path, S_IFCHR | 0666,
-                makedev(device.major_number, device.minor_number)) != 0) {
+    if (::mknod(device.path, S_IFCHR | 0666, makedev(device.major_number, device.minor_number)) !=
+        0) {
       return ErrnoStatus(absl::StrCat("mknod ", device.path));
     }
   }
@@ -171,16 +168,16 @@ absl::Status EnterRoot(const RootDisks& disks, const std::string& scratch) {
   }
   ASSIGN_OR_RETURN(std::string lower_device, FindDisk(disks.lower.serial));
   ASSIGN_OR_RETURN(std::string upper_device, FindDisk(disks.upper.serial));
-  RETURN_IF_ERROR(Mount(lower_device.c_str(), lower, disks.lower.filesystem.c_str(), MS_RDONLY,
-                        nullptr));
-  RETURN_IF_ERROR(Mount(upper_device.c_str(), upper, disks.upper.filesystem.c_str(),
-                        MS_NOATIME, nullptr));
+  RETURN_IF_ERROR(
+      Mount(lower_device.c_str(), lower, disks.lower.filesystem.c_str(), MS_RDONLY, nullptr));
+  RETURN_IF_ERROR(
+      Mount(upper_device.c_str(), upper, disks.upper.filesystem.c_str(), MS_NOATIME, nullptr));
   RETURN_IF_ERROR(MakeFolder(upper + "/upper"));
   RETURN_IF_ERROR(MakeFolder(upper + "/work", 0700));
-  RETURN_IF_ERROR(Mount("overlay", root, "overlay", 0,
-                        absl::StrCat("lowerdir=", lower, ",upperdir=", upper, "/upper,workdir=",
-                                     upper, "/work")
-                            .c_str()));
+  RETURN_IF_ERROR(
+      Mount("overlay", root, "overlay", 0,
+            absl::StrCat("lowerdir=", lower, ",upperdir=", upper, "/upper,workdir=", upper, "/work")
+                .c_str()));
   // The old root ends up on top of the new one, where it can be let go of.
   if (::chdir(root.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0 ||
       ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) {

@@ -32,8 +32,8 @@ struct RootDisks {
 /// kernel's own initial root isn't.
 absl::Status MountGuest();
 
-/// Sets what containers need of the guest's kernel: as docker does, unprivileged ping and low ports;
-/// the loopback device up; and a small reserve of free memory. Logs what fails.
+/// Sets what containers need of the guest's kernel: as docker does, unprivileged ping and low
+/// ports; the loopback device up; and a small reserve of free memory. Logs what fails.
 void ConfigureKernel();
 
 /// The path of the device with this serial. NOT_FOUND if no virtio-blk device has it.
@@ -45,8 +45,8 @@ absl::StatusOr<std::string> FindDisk(const std::string& serial);
 /// /proc and /sys/fs/cgroup are left to the first process.
 absl::Status EnterRoot(const RootDisks& disks, const std::string& scratch);
 
-/// Writes /etc/hostname and /etc/hosts: all anew with `own_host_files`, else where the image has none
-/// or empty ones.
+/// Writes /etc/hostname and /etc/hosts: all anew with `own_host_files`, else where the image has
+/// none or empty ones.
 absl::Status WriteHostFiles(const v1::CreateContainerRequest& request);
 
 /// The functions below are called on the container's thread, after EnterRoot.

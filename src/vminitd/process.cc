@@ -41,8 +41,7 @@ void Process::OnInput(bool ok) {
     }
     request_ = input.start();
     has_request_ = true;
-    if (request_.container_id().empty() || request_.process_id().empty() ||
-        !request_.has_spec()) {
+    if (request_.container_id().empty() || request_.process_id().empty() || !request_.has_spec()) {
       return Fail(absl::InvalidArgumentError("a container, a process id and a spec are required"));
     }
     if (absl::Status valid = ValidateProcessSpec(request_.spec()); !valid.ok()) {

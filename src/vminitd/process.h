@@ -108,9 +108,9 @@ class Process {
   Output stderr_;
 
   pid_t pid_ = 0;
-  bool writing_ = false;   // a message is on its way to the client
-  bool started_ = false;   // `started` was sent or is on its way
-  bool aborted_ = false;   // the process is to be killed, and the call ends with abort_status_
+  bool writing_ = false;  // a message is on its way to the client
+  bool started_ = false;  // `started` was sent or is on its way
+  bool aborted_ = false;  // the process is to be killed, and the call ends with abort_status_
   absl::Status abort_status_;
   bool exited_ = false;
   bool finished_ = false;

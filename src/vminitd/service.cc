@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "link/methods.h"
@@ -140,9 +140,10 @@ class PortServer final : public AgentServer, public link::Server::Handler {
   ~PortServer() override { supervisor_->loop().Unwatch(port_.get()); }
 
   absl::Status Watch() {
-    // While the host's side is closed a port reads as ended and polls as hung up: only an edge tells
-    // when that changes.
-    return supervisor_->loop().Watch(port_.get(), EPOLLIN | EPOLLOUT | EPOLLET, [this] { OnEdge(); });
+    // While the host's side is closed a port reads as ended and polls as hung up: only an edge
+    // tells when that changes.
+    return supervisor_->loop().Watch(port_.get(), EPOLLIN | EPOLLOUT | EPOLLET,
+                                     [this] { OnEdge(); });
   }
 
   void OnCall(uint32_t stream, uint16_t method, absl::string_view request) override {

@@ -13,8 +13,7 @@ namespace container::vminitd {
 /// closed its side after having had it open, or breaks the rules, the VM is powered off.
 class AgentServer {
  public:
-  static absl::StatusOr<std::unique_ptr<AgentServer>> Create(Supervisor* supervisor,
-                                                             base::Fd port);
+  static absl::StatusOr<std::unique_ptr<AgentServer>> Create(Supervisor* supervisor, base::Fd port);
   virtual ~AgentServer() = default;
 };
 

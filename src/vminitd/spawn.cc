@@ -227,8 +227,8 @@ constexpr uint64_t kAllSignals = ~uint64_t{0};
   }
 }
 
-/// An init has no use for any right but to signal; and it is a copy of this program, whose memory is
-/// not for the container's eyes.
+/// An init has no use for any right but to signal; and it is a copy of this program, whose memory
+/// is not for the container's eyes.
 bool GiveUpRights() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};

@@ -25,11 +25,11 @@ struct NamespaceViews {
 
 struct SpawnOptions {
   const ProcessPlan* plan = nullptr;
-  int standard_input = -1;   // with a terminal all three are the pty's slave
+  int standard_input = -1;  // with a terminal all three are the pty's slave
   int standard_output = -1;
   int standard_error = -1;
-  int cgroup = -1;             // folder of the cgroup to be born into; -1: the caller's
-  int cgroup_namespace = -1;   // of a further process; -1: the child makes one
+  int cgroup = -1;            // folder of the cgroup to be born into; -1: the caller's
+  int cgroup_namespace = -1;  // of a further process; -1: the child makes one
   // The container's first process also mounts what depends on its pid and cgroup namespaces.
   bool first = false;
   const NamespaceViews* views = nullptr;  // for the first process

@@ -14,8 +14,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "vminitd/guest_log.h"
 #include "vminitd/bounds.h"
+#include "vminitd/guest_log.h"
 
 namespace container::vminitd {
 namespace {
@@ -90,27 +90,26 @@ void Supervisor::CreateContainer(const v1::CreateContainerRequest& request, Done
   }
   ContainerEntry& entry = containers_[id];
   entry.container = std::move(container);
-  entry.container->Create(
-      request, [this, id, done = std::move(done)](absl::Status status) {
-        loop_->Post([this, id, done, status] {
-          // Processes that waited find its failure when they start; it can then be tried again.
-          if (!status.ok()) {
-            Log("container %s: %s", id.c_str(), std::string(status.message()).c_str());
-            containers_.erase(id);
-          }
-          done(status);
-        });
-      });
+  entry.container->Create(request, [this, id, done = std::move(done)](absl::Status status) {
+    loop_->Post([this, id, done, status] {
+      // Processes that waited find its failure when they start; it can then be tried again.
+      if (!status.ok()) {
+        Log("container %s: %s", id.c_str(), std::string(status.message()).c_str());
+        containers_.erase(id);
+      }
+      done(status);
+    });
+  });
   std::vector<Process*> parked = std::move(parked_);
   parked_.clear();
   for (Process* process : parked) Start(*process);
 }
 
 Process* Supervisor::AddProcess(ProcessStream* stream) {
-  auto process = std::make_unique<Process>(
-      Process::Host{loop_, [this](Process& started) { Start(started); },
-                    [this](Process& spawned) { OnSpawned(spawned); }},
-      stream);
+  auto process =
+      std::make_unique<Process>(Process::Host{loop_, [this](Process& started) { Start(started); },
+                                              [this](Process& spawned) { OnSpawned(spawned); }},
+                                stream);
   Process* added = process.get();
   processes_[added] = std::move(process);
   return added;
@@ -150,8 +149,8 @@ void Supervisor::StartIn(ContainerEntry& entry, Process& process) {
     if (other != &process && other->occupies_id() &&
         other->request().container_id() == request.container_id() &&
         other->request().process_id() == request.process_id()) {
-      return process.Fail(absl::AlreadyExistsError(
-          absl::StrCat("process '", request.process_id(), "' exists")));
+      return process.Fail(
+          absl::AlreadyExistsError(absl::StrCat("process '", request.process_id(), "' exists")));
     }
   }
   if (process.is_first()) {
@@ -161,11 +160,12 @@ void Supervisor::StartIn(ContainerEntry& entry, Process& process) {
     }
     entry.first_requested = true;
   }
-  entry.container->Start(request.spec(), process.is_first(), [this, &process](StartedProcess started) {
-    // Descriptors are move-only, what a task holds must be copyable.
-    auto shared = std::make_shared<StartedProcess>(std::move(started));
-    loop_->Post([&process, shared] { process.OnStarted(std::move(*shared)); });
-  });
+  entry.container->Start(
+      request.spec(), process.is_first(), [this, &process](StartedProcess started) {
+        // Descriptors are move-only, what a task holds must be copyable.
+        auto shared = std::make_shared<StartedProcess>(std::move(started));
+        loop_->Post([&process, shared] { process.OnStarted(std::move(*shared)); });
+      });
 }
 
 void Supervisor::OnSpawned(Process& process) {
@@ -212,8 +212,8 @@ absl::StatusOr<Process*> Supervisor::FindProcess(const std::string& container_id
       return process;
     }
   }
-  return absl::NotFoundError(absl::StrCat("no process '", process_id, "' runs in container '",
-                                          container_id, "'"));
+  return absl::NotFoundError(
+      absl::StrCat("no process '", process_id, "' runs in container '", container_id, "'"));
 }
 
 absl::Status Supervisor::Signal(const v1::SignalProcessRequest& request) {

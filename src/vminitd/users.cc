@@ -104,14 +104,13 @@ absl::StatusOr<User> ResolveUser(absl::string_view user, absl::string_view passw
     } else if (group_by_id) {
       result.gid = *group_by_id;
     } else {
-      return absl::InvalidArgumentError(absl::StrCat("unable to find group ", group_part,
-                                                     ": no matching entries in group file"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("unable to find group ", group_part, ": no matching entries in group file"));
     }
   }
   result.groups.insert(result.groups.end(), extra_groups.begin(), extra_groups.end());
   std::sort(result.groups.begin(), result.groups.end());
-  result.groups.erase(std::unique(result.groups.begin(), result.groups.end()),
-                      result.groups.end());
+  result.groups.erase(std::unique(result.groups.begin(), result.groups.end()), result.groups.end());
   return result;
 }
 

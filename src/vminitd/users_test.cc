@@ -61,7 +61,8 @@ TEST(UsersTest, ExtraGroupsAreMerged) {
 TEST(UsersTest, MissingHomeIsTheRoot) { EXPECT_EQ(Resolve("nohome")->home, "/"); }
 
 TEST(UsersTest, UnknownNamesAreErrors) {
-  for (const char* user : {"nobody", "app:nogroup", "app:", "huge", "-1", "+1", "4294967295", "a b"}) {
+  for (const char* user :
+       {"nobody", "app:nogroup", "app:", "huge", "-1", "+1", "4294967295", "a b"}) {
     EXPECT_EQ(Resolve(user).status().code(), absl::StatusCode::kInvalidArgument) << user;
   }
   EXPECT_THAT(std::string(Resolve("nobody").status().message()),

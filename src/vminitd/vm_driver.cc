@@ -37,10 +37,9 @@ std::string ClockArguments() {
 }
 
 absl::Status RunTool(const std::string& program, std::vector<std::string> arguments) {
-  ASSIGN_OR_RETURN(
-      base::CommandResult result,
-      base::RunCommand({.program = program, .arguments = std::move(arguments)},
-                       std::chrono::seconds(60)));
+  ASSIGN_OR_RETURN(base::CommandResult result,
+                   base::RunCommand({.program = program, .arguments = std::move(arguments)},
+                                    std::chrono::seconds(60)));
   if (result.end.ShellStatus() != 0) {
     return absl::InternalError(absl::StrCat(program, ": ", result.standard_error));
   }
@@ -73,9 +72,10 @@ absl::Status MakeTestDisks(const std::string& folder) {
   }
   ::chmod((root + "/tmp").c_str(), 01777);
   RETURN_IF_ERROR(RunTool("cp", {"/bin/busybox", root + "/bin/busybox"}));
-  for (const char* name : {"sh",   "cat",  "echo", "id",    "ls",    "true", "false", "sleep", "env",
-                           "pwd",  "tty",  "stty", "kill",  "grep",  "ps",   "touch", "mount", "dd",
-                           "hostname", "stat", "readlink", "wc", "chroot", "date", "head", "ping"}) {
+  for (const char* name :
+       {"sh",       "cat",  "echo",     "id",   "ls",     "true", "false", "sleep", "env",
+        "pwd",      "tty",  "stty",     "kill", "grep",   "ps",   "touch", "mount", "dd",
+        "hostname", "stat", "readlink", "wc",   "chroot", "date", "head",  "ping"}) {
     if (::symlink("busybox", (root + "/bin/" + name).c_str()) != 0) {
       return base::ErrnoStatus("symlink");
     }
@@ -90,10 +90,9 @@ absl::Status MakeTestDisks(const std::string& folder) {
   RETURN_IF_ERROR(WriteFile(root + "/bin/garbage", "neither ELF nor a script\n", 0755));
   RETURN_IF_ERROR(WriteFile(root + "/bin/script", "#!/bin/sh\necho \"script $1\"\n", 0755));
   RETURN_IF_ERROR(WriteFile(root + "/bin/lost", "#!/no/interpreter\n", 0755));
-  RETURN_IF_ERROR(RunTool(
-      "mkfs.erofs", {"--all-root", folder + "/root.erofs", root}));
-  return RunTool("mke2fs", {"-q", "-t", "ext4", "-O", "^has_journal", "-E",
-                            "lazy_itable_init=1", folder + "/writable.ext4", "64M"});
+  RETURN_IF_ERROR(RunTool("mkfs.erofs", {"--all-root", folder + "/root.erofs", root}));
+  return RunTool("mke2fs", {"-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1",
+                            folder + "/writable.ext4", "64M"});
 }
 
 absl::StatusOr<std::unique_ptr<TestVm>> TestVm::Boot(const Options& options) {
@@ -103,27 +102,53 @@ absl::StatusOr<std::unique_ptr<TestVm>> TestVm::Boot(const Options& options) {
   base::SubprocessSpec spec;
   spec.program = "qemu-system-x86_64";
   spec.arguments = {
-      "-M", "microvm,acpi=off,isa-serial=on,x-option-roms=off",
-      "-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max,svm=off,erms=off",
-      "-global", "virtio-mmio.force-legacy=false",
-      "-smp", absl::StrCat(options.cpus), "-m", absl::StrCat(options.memory_mib, "M"),
-      "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-      "-kernel", options.kernel, "-initrd", options.initramfs,
-      "-append", absl::StrCat("console=ttyS0 quiet reboot=t panic=-1 ", ClockArguments(),
-                              " ", options.kernel_arguments),
-      "-serial", absl::StrCat("file:", console),
-      "-blockdev", absl::StrCat("driver=file,node-name=f0,read-only=on,filename=", options.folder,
-                                "/root.erofs"),
-      "-blockdev", "driver=raw,node-name=d0,file=f0,read-only=on",
-      "-device", "virtio-blk-device,drive=d0,serial=root",
-      "-blockdev", absl::StrCat("driver=file,node-name=f1,filename=", options.folder,
-                                "/writable.ext4"),
-      "-blockdev", "driver=raw,node-name=d1,file=f1",
-      "-device", "virtio-blk-device,drive=d1,serial=writable",
-      "-device", "virtio-rng-device",
-      "-device", "virtio-serial-device",
-      "-chardev", absl::StrCat("socket,id=agent,fd=", kAgentFd),
-      "-device", "virtserialport,chardev=agent,name=agent"};
+      "-M",
+      "microvm,acpi=off,isa-serial=on,x-option-roms=off",
+      "-accel",
+      "tcg,thread=multi,tb-size=128",
+      "-cpu",
+      "max,svm=off,erms=off",
+      "-global",
+      "virtio-mmio.force-legacy=false",
+      "-smp",
+      absl::StrCat(options.cpus),
+      "-m",
+      absl::StrCat(options.memory_mib, "M"),
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-no-reboot",
+      "-kernel",
+      options.kernel,
+      "-initrd",
+      options.initramfs,
+      "-append",
+      absl::StrCat("console=ttyS0 quiet reboot=t panic=-1 ", ClockArguments(), " ",
+                   options.kernel_arguments),
+      "-serial",
+      absl::StrCat("file:", console),
+      "-blockdev",
+      absl::StrCat("driver=file,node-name=f0,read-only=on,filename=", options.folder,
+                   "/root.erofs"),
+      "-blockdev",
+      "driver=raw,node-name=d0,file=f0,read-only=on",
+      "-device",
+      "virtio-blk-device,drive=d0,serial=root",
+      "-blockdev",
+      absl::StrCat("driver=file,node-name=f1,filename=", options.folder, "/writable.ext4"),
+      "-blockdev",
+      "driver=raw,node-name=d1,file=f1",
+      "-device",
+      "virtio-blk-device,drive=d1,serial=writable",
+      "-device",
+      "virtio-rng-device",
+      "-device",
+      "virtio-serial-device",
+      "-chardev",
+      absl::StrCat("socket,id=agent,fd=", kAgentFd),
+      "-device",
+      "virtserialport,chardev=agent,name=agent"};
   spec.fds = {{agent.second.get(), kAgentFd}};
   spec.dies_with_parent = true;
   ASSIGN_OR_RETURN(base::Subprocess qemu, base::Subprocess::Spawn(spec));
@@ -135,9 +160,7 @@ absl::StatusOr<std::unique_ptr<TestVm>> TestVm::Boot(const Options& options) {
 
 TestVm::~TestVm() { (void)qemu_.TerminateOrKill(std::chrono::milliseconds(0)); }
 
-void TestVm::Disconnect() {
-  agent_.reset();
-}
+void TestVm::Disconnect() { agent_.reset(); }
 
 absl::StatusOr<std::string> TestVm::Call(link::VminitdMethod method, const std::string& request) {
   return agent_->Start(static_cast<uint16_t>(method), request)->Await(kCallTimeout);

@@ -88,14 +88,14 @@ class VminitdVmTest : public testing::Test {
 
 // The first test: what others leave in the kernel's caches is not the idle guest's.
 TEST_F(VminitdVmTest, TheIdleGuestIsSmall) {
-  // Idle is a guest that has been left alone for a moment: until then the processors' own lists hold
-  // pages that booting and starting set free.
+  // Idle is a guest that has been left alone for a moment: until then the processors' own lists
+  // hold pages that booting and starting set free.
   const RunResult result = Shell("sleep 3; grep -E 'MemTotal|MemAvailable' /proc/meminfo");
   long total = 0;
   long available = 0;
-  ASSERT_EQ(std::sscanf(result.output.c_str(), "MemTotal: %ld kB MemAvailable: %ld", &total,
-                        &available),
-            2)
+  ASSERT_EQ(
+      std::sscanf(result.output.c_str(), "MemTotal: %ld kB MemAvailable: %ld", &total, &available),
+      2)
       << result.output;
   RecordProperty("used_kib", static_cast<int>(total - available));
   EXPECT_LT(total - available, 45 * 1024) << Shell("cat /proc/meminfo").output;
@@ -180,8 +180,7 @@ TEST_F(VminitdVmTest, InputThatNobodyReadsIsDropped) {
 }
 
 TEST_F(VminitdVmTest, MuchOutputArrivesWhole) {
-  const RunResult result =
-      Shell("head -c 3000000 /dev/zero; head -c 200000 /dev/zero >&2");
+  const RunResult result = Shell("head -c 3000000 /dev/zero; head -c 200000 /dev/zero >&2");
   EXPECT_EQ(result.output.size(), 3000000u);
   EXPECT_EQ(result.error.size(), 200000u);
   EXPECT_EQ(result.exit_code, 0);

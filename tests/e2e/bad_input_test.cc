@@ -69,13 +69,14 @@ TEST(BadSystemTest, KernelsThatAreNone) {
               {"/no/such/file"});
   // From an archive, with the digest right and wrong.
   const std::string tar = instance.folder() + "/kernel.tar";
-  ASSERT_EQ(RunProgram({.program = "tar",
-                        .arguments = {"-C", BuildDir() + "/share/container", "-cf", tar, "vmlinux"}},
-                       "", kCommandTimeout)
-                .status,
-            0);
-  ExpectError(instance.Run({"system", "kernel", "set", "--tar", tar, "--binary", "vmlinux", "--digest",
-                            "sha256:" + std::string(64, '0')}),
+  ASSERT_EQ(
+      RunProgram({.program = "tar",
+                  .arguments = {"-C", BuildDir() + "/share/container", "-cf", tar, "vmlinux"}},
+                 "", kCommandTimeout)
+          .status,
+      0);
+  ExpectError(instance.Run({"system", "kernel", "set", "--tar", tar, "--binary", "vmlinux",
+                            "--digest", "sha256:" + std::string(64, '0')}),
               1, {"digest"});
   Result digest = RunProgram({.program = "sha256sum", .arguments = {tar}}, "", kCommandTimeout);
   Result set = instance.Run({"system", "kernel", "set", "--tar", tar, "--binary", "vmlinux",
@@ -109,7 +110,8 @@ TEST(BadSystemTest, OfTwoStartsAtOnceOneWins) {
   const std::string base = instance.folder() + "/start";
   std::vector<base::Subprocess> starts;
   for (int i = 0; i < 3; ++i) {
-    starts.push_back(instance.Start({"system", "start"}, absl::StrCat(base, i), absl::StrCat(base, i, ".err")));
+    starts.push_back(
+        instance.Start({"system", "start"}, absl::StrCat(base, i), absl::StrCat(base, i, ".err")));
   }
   for (int i = 0; i < 3; ++i) {
     auto end = starts[i].WaitFor(kCommandTimeout);
@@ -222,20 +224,20 @@ TEST_F(BadInputTest, Containers) {
 }
 
 TEST_F(BadInputTest, WrongUsageIs2) {
-  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
-           {"rnu"},
-           {"run"},
-           {"run", "--no-such-flag", "first"},
-           {"run", "-c", "many", "first"},
-           {"run", "-c", "-1", "first"},
-           {"run", "-m", "12parsecs", "first"},
-           {"run", "-e", "=x", "first"},
-           {"image"},
-           {"image", "pul"},
-           {"kill", "-s", "SIGNOPE", "x1"},
-           {"list", "--format", "xml"},
-           {"stop"},
-           {"delete"}}) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"rnu"},
+                                             {"run"},
+                                             {"run", "--no-such-flag", "first"},
+                                             {"run", "-c", "many", "first"},
+                                             {"run", "-c", "-1", "first"},
+                                             {"run", "-m", "12parsecs", "first"},
+                                             {"run", "-e", "=x", "first"},
+                                             {"image"},
+                                             {"image", "pul"},
+                                             {"kill", "-s", "SIGNOPE", "x1"},
+                                             {"list", "--format", "xml"},
+                                             {"stop"},
+                                             {"delete"}}) {
     Result result = Run(command);
     EXPECT_EQ(result.status, 2) << command[0] << " " << result;
     EXPECT_THAT(result.err, HasSubstr("Error: "));

@@ -154,8 +154,9 @@ TEST_F(CrashTest, AKilledImageHelperComesBack) {
 
 TEST_F(CrashTest, AClientKilledInTheMiddleLeavesNothingStuck) {
   const std::string out = instance().folder() + "/client.out";
-  base::Subprocess client = instance().Start(
-      {"run", "--name", "orphan", "first", "sh", "-c", "echo up; exec sleep 1000"}, out, out + ".err");
+  base::Subprocess client =
+      instance().Start({"run", "--name", "orphan", "first", "sh", "-c", "echo up; exec sleep 1000"},
+                       out, out + ".err");
   ASSERT_TRUE(Eventually([&] { return *base::ReadFile(out) == "up\n"; }));
   ASSERT_TRUE(client.Signal(SIGKILL).ok());
   ASSERT_TRUE(client.Wait().ok());

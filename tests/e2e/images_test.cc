@@ -98,8 +98,8 @@ TEST_F(ImagesTest, ARealAlpine) {
   const std::string tar = instance().folder() + "/alpine.tar";
   tool("sh", {"-c", "gzip -dc '" + *layer + "' >'" + tar + "'"});
   tool("umoci", {"raw", "add-layer", "--image", layout + ":3.20", tar});
-  tool("umoci", {"config", "--image", layout + ":3.20", "--config.cmd", "/bin/sh",
-                 "--config.env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"});
+  tool("umoci", {"config", "--image", layout + ":3.20", "--config.cmd", "/bin/sh", "--config.env",
+                 "PATH=/usr/sbin:/usr/bin:/sbin:/bin"});
   ASSERT_EQ(registry_->Fill("oci:" + layout + ":3.20", "library/alpine:3.20"), absl::OkStatus());
   const std::string reference = registry_->Reference("library/alpine:3.20");
   Result release = Run({"run", "--rm", reference, "cat", "/etc/alpine-release"});
@@ -136,7 +136,8 @@ TEST_F(ImagesTest, LoadsWhatSkopeoWrites) {
     ASSERT_EQ(copied.status, 0) << copied;
     Result loaded = Run({"image", "load", "-i", path});
     ASSERT_EQ(loaded.status, 0) << target << loaded;
-    EXPECT_EQ(Run({"run", "--rm", name, "echo", "from", name}).out, "from " + name + "\n") << target;
+    EXPECT_EQ(Run({"run", "--rm", name, "echo", "from", name}).out, "from " + name + "\n")
+        << target;
   }
 }
 

@@ -86,7 +86,9 @@ TEST_F(LifecycleTest, Exec) {
   // A child in the background that holds the output does not hold the command.
   EXPECT_EQ(Run({"exec", "box", "sh", "-c", "sleep 500 & echo done"}).out, "done\n");
   ASSERT_EQ(Run({"exec", "-d", "box", "sh", "-c", "echo detached >/tmp/d"}).status, 0);
-  EXPECT_TRUE(Eventually([&] { return Run({"exec", "box", "cat", "/tmp/d"}).out == "detached\n"; }));
+  EXPECT_TRUE(Eventually([&] {
+    return Run({"exec", "box", "cat", "/tmp/d"}).out == "detached\n";
+  }));
   EXPECT_EQ(Run({"rm", "-f", "box"}).status, 0);
   Result gone = Run({"exec", "box", "true"});
   EXPECT_NE(gone.status, 0);
@@ -111,7 +113,8 @@ TEST_F(LifecycleTest, LogsFollowUntilTheEnd) {
 }
 
 TEST_F(LifecycleTest, StartAttached) {
-  ASSERT_EQ(Run({"create", "-i", "--name", "filter", "first", "sh", "-c", "cat; exit 6"}).status, 0);
+  ASSERT_EQ(Run({"create", "-i", "--name", "filter", "first", "sh", "-c", "cat; exit 6"}).status,
+            0);
   Result result = Run({"start", "-a", "-i", "filter"}, "abc\n");
   EXPECT_EQ(result.status, 6) << result;
   EXPECT_EQ(result.out, "abc\n");

@@ -40,10 +40,10 @@ TEST_F(OptionsTest, UsersAndLimits) {
 }
 
 TEST_F(OptionsTest, ExecHasItsOwn) {
-  ASSERT_EQ(Run({"run", "-d", "--name", "execs", "--ulimit", "nofile=100:200", "first", "sleep",
-                 "1000"})
-                .status,
-            0);
+  ASSERT_EQ(
+      Run({"run", "-d", "--name", "execs", "--ulimit", "nofile=100:200", "first", "sleep", "1000"})
+          .status,
+      0);
   Result result = Run({"exec", "--uid", "8", "--gid", "9", "--ulimit", "core=0", "execs", "sh",
                        "-c", "id -u; id -g; ulimit -n; ulimit -c"});
   EXPECT_EQ(result.out, "8\n9\n100\n0\n") << result;
@@ -99,8 +99,8 @@ TEST_F(OptionsTest, NamesAndHosts) {
 }
 
 TEST_F(OptionsTest, Sysctls) {
-  EXPECT_EQ(Output({"--sysctl", "net.core.somaxconn=77", "--sysctl", "kernel.shmmni=55",
-                    "--sysctl", "net.ipv4.ip_unprivileged_port_start=99"},
+  EXPECT_EQ(Output({"--sysctl", "net.core.somaxconn=77", "--sysctl", "kernel.shmmni=55", "--sysctl",
+                    "net.ipv4.ip_unprivileged_port_start=99"},
                    "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmni "
                    "/proc/sys/net/ipv4/ip_unprivileged_port_start"),
             "77\n55\n99");
@@ -119,9 +119,7 @@ TEST_F(OptionsTest, Init) {
   EXPECT_EQ(Run({"run", "--rm", "--init", "first", "/no/such"}).status, 127);
   EXPECT_EQ(Run({"run", "--rm", "--init", "first", "/etc/passwd"}).status, 126);
   // Orphans are reaped, and signals passed on.
-  EXPECT_EQ(Output({"--init"},
-                   "(sleep 0.1 &) ; sleep 0.5; ps -o stat | grep -c Z || true"),
-            "0");
+  EXPECT_EQ(Output({"--init"}, "(sleep 0.1 &) ; sleep 0.5; ps -o stat | grep -c Z || true"), "0");
   ASSERT_EQ(Run({"run", "-d", "--init", "--name", "inited", "first", "sleep", "1000"}).status, 0);
   EXPECT_EQ(Run({"exec", "inited", "cat", "/proc/1/comm"}).out, "init\n");
   ASSERT_EQ(Run({"stop", "-t", "60", "inited"}).status, 0);
@@ -130,10 +128,34 @@ TEST_F(OptionsTest, Init) {
 }
 
 TEST_F(OptionsTest, InspectShowsThem) {
-  ASSERT_EQ(Run({"create", "--name", "shown", "-l", "a=b", "--label", "c", "--cap-add", "net_raw",
-                 "--cap-drop", "all", "--read-only", "--init", "--shm-size", "1m", "--sysctl",
-                 "net.core.somaxconn=7", "--ulimit", "nofile=5", "--tmpfs", "/run", "--masked-path",
-                 "NONE", "--stop-signal", "SIGINT", "--stop-timeout", "9", "first"})
+  ASSERT_EQ(Run({"create",
+                 "--name",
+                 "shown",
+                 "-l",
+                 "a=b",
+                 "--label",
+                 "c",
+                 "--cap-add",
+                 "net_raw",
+                 "--cap-drop",
+                 "all",
+                 "--read-only",
+                 "--init",
+                 "--shm-size",
+                 "1m",
+                 "--sysctl",
+                 "net.core.somaxconn=7",
+                 "--ulimit",
+                 "nofile=5",
+                 "--tmpfs",
+                 "/run",
+                 "--masked-path",
+                 "NONE",
+                 "--stop-signal",
+                 "SIGINT",
+                 "--stop-timeout",
+                 "9",
+                 "first"})
                 .status,
             0);
   Result inspected = Run({"inspect", "shown"});

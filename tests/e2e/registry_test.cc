@@ -97,7 +97,9 @@ TEST_F(RegistryTest, ThePasswordIsAskedForAndNotShown) {
     ASSERT_TRUE(terminal.WaitForText("Username: ")) << terminal.seen();
     terminal.Type("me\n");
     ASSERT_TRUE(terminal.WaitForText("Password: ")) << terminal.seen();
-    terminal.Type("hunter3\x7f" "2\r");
+    terminal.Type(
+        "hunter3\x7f"
+        "2\r");
     EXPECT_TRUE(terminal.WaitForText("Logged in to " + address)) << terminal.seen();
     EXPECT_EQ(terminal.WaitForExit(), 0) << terminal.seen();
     EXPECT_THAT(terminal.seen(), Not(HasSubstr("hunter")));
@@ -177,7 +179,8 @@ TEST_F(RegistryTest, DiskUsageDoctorAndPrune) {
   // One bit of the largest blob, which is the layer.
   fs::path layer;
   uintmax_t largest = 0;
-  for (const auto& entry : fs::directory_iterator(instance().app_root() + "/content/blobs/sha256")) {
+  for (const auto& entry :
+       fs::directory_iterator(instance().app_root() + "/content/blobs/sha256")) {
     if (entry.file_size() <= largest) continue;
     largest = entry.file_size();
     layer = entry.path();

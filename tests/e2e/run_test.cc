@@ -38,7 +38,8 @@ class RunTest : public SystemTest {
 };
 
 TEST_F(RunTest, GreetsFromTheImagesOwnCommand) {
-  EXPECT_THAT(Output({}, {}), StartsWith("Hello from a container in a virtual machine of its own!"));
+  EXPECT_THAT(Output({}, {}),
+              StartsWith("Hello from a container in a virtual machine of its own!"));
 }
 
 TEST_F(RunTest, EveryContainerHasAKernelOfItsOwn) {
@@ -109,18 +110,20 @@ TEST_F(RunTest, Resources) {
 
 TEST_F(RunTest, AnIdleGuestUsesLittleMemory) {
   int kib = 0;
-  ASSERT_TRUE(absl::SimpleAtoi(Output({}, {"awk",
-                                           "/MemTotal/ {t=$2} /MemAvailable/ {a=$2} END {print t-a}",
-                                           "/proc/meminfo"}),
-                               &kib));
+  ASSERT_TRUE(absl::SimpleAtoi(
+      Output({},
+             {"awk", "/MemTotal/ {t=$2} /MemAvailable/ {a=$2} END {print t-a}", "/proc/meminfo"}),
+      &kib));
   EXPECT_LT(kib, 45 << 10);
 }
 
 TEST_F(RunTest, RootFileSystem) {
   // Capital letters of the mount: overlay, writable, and nothing of the guest's own initramfs.
-  EXPECT_THAT(Output({}, {"sh", "-c", "head -1 /proc/mounts; touch /x && echo writable; ls -d /init"
-                                      " 2>/dev/null || true"}),
-              AllOf(HasSubstr("overlay / overlay"), HasSubstr("writable"), Not(HasSubstr("/init"))));
+  EXPECT_THAT(
+      Output({}, {"sh", "-c",
+                  "head -1 /proc/mounts; touch /x && echo writable; ls -d /init"
+                  " 2>/dev/null || true"}),
+      AllOf(HasSubstr("overlay / overlay"), HasSubstr("writable"), Not(HasSubstr("/init"))));
 }
 
 TEST_F(RunTest, TheProcessIsConfined) {
@@ -183,10 +186,9 @@ TEST_F(RunTest, TenAtOnce) {
   std::vector<base::Subprocess> children;
   for (int i = 0; i < 10; ++i) {
     const std::string base = absl::StrCat(instance().folder(), "/ten", i);
-    children.push_back(instance().Start(
-        {"run", "--rm", "-m", "256M", "-c", "1", "first", "sh", "-c",
-         absl::StrCat("echo number ", i, "; exit ", i)},
-        base + ".out", base + ".err"));
+    children.push_back(instance().Start({"run", "--rm", "-m", "256M", "-c", "1", "first", "sh",
+                                         "-c", absl::StrCat("echo number ", i, "; exit ", i)},
+                                        base + ".out", base + ".err"));
   }
   for (int i = 0; i < 10; ++i) {
     auto end = children[i].WaitFor(std::chrono::seconds(300));

@@ -161,9 +161,9 @@ void Instance::StartSystem() const {
 void Instance::LoadFirstImage() const {
   const std::string archive = folder() + "/first.tar";
   if (!fs::exists(archive)) {
-    Result made = RunProgram({.program = SourceDir() + "/scripts/make-first-image",
-                              .arguments = {archive}},
-                             "", kCommandTimeout);
+    Result made =
+        RunProgram({.program = SourceDir() + "/scripts/make-first-image", .arguments = {archive}},
+                   "", kCommandTimeout);
     ASSERT_EQ(made.status, 0) << made;
   }
   Result loaded = Run({"image", "load", "-i", archive});
@@ -181,7 +181,8 @@ std::vector<pid_t> Instance::Processes(const std::string& program) const {
     if (line->find(folder()) == std::string::npos) {
       // QEMU is told descriptors, not paths: it is known by its parent.
       auto stat = base::ReadFile(entry.path() / "environ", 1 << 20);
-      if (!stat.ok() || stat->find("CONTAINER_APP_ROOT=" + app_root()) == std::string::npos) continue;
+      if (!stat.ok() || stat->find("CONTAINER_APP_ROOT=" + app_root()) == std::string::npos)
+        continue;
     }
     if (program.empty() || name.rfind(program, 0) == 0) pids.push_back(pid);
   }

@@ -1,5 +1,6 @@
-// A system of its own for a test program: app root, sockets, logs and configuration in one temporary
-// folder, started through the real CLI and stopped at the end, when nothing of it may be left.
+// A system of its own for a test program: app root, sockets, logs and configuration in one
+// temporary folder, started through the real CLI and stopped at the end, when nothing of it may be
+// left.
 #pragma once
 
 #include <chrono>

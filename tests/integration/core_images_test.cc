@@ -160,8 +160,8 @@ TEST_F(CoreImagesTest, PullReadiesARoot) {
   ExpectSoundStore();
 
   // Others can read the store.
-  const auto inspected = RunTool(
-      "skopeo", {"inspect", "--raw", "oci:" + paths_.ContentStore() + ":" + image->name});
+  const auto inspected =
+      RunTool("skopeo", {"inspect", "--raw", "oci:" + paths_.ContentStore() + ":" + image->name});
   ASSERT_TRUE(inspected.ok()) << inspected.status();
   EXPECT_EQ(oci::Sha256Digest(*inspected), image->descriptor.digest);
 }
@@ -206,8 +206,8 @@ TEST_F(CoreImagesTest, IndexesMayNestButNotForEver) {
   EXPECT_EQ(Load(layout_.path()).status().code(), Code::kResourceExhausted);
 }
 
-// As stargz-snapshotter lays them out: a gzip member for each chunk, the table of contents as a file
-// of the tar, and an empty member whose extra field says where that is.
+// As stargz-snapshotter lays them out: a gzip member for each chunk, the table of contents as a
+// file of the tar, and an empty member whose extra field says where that is.
 TEST_F(CoreImagesTest, EstargzIsGzip) {
   archive::TarBuilder tar;
   tar.File("etc/one", std::string(3000, '1'));
@@ -357,8 +357,9 @@ TEST_F(CoreImagesTest, AnAnonymousTokenIsFetchedAndRedirectsDoNotCarryIt) {
       return {200, "", layout_.blobs().at(request.path.substr(11))};
     }
     if (request.Header("authorization") != "Bearer secret") {
-      return {401, absl::StrCat("Www-Authenticate: Bearer realm=\"http://", self->Address(),
-                                "/token\",service=\"reg\"\r\n"),
+      return {401,
+              absl::StrCat("Www-Authenticate: Bearer realm=\"http://", self->Address(),
+                           "/token\",service=\"reg\"\r\n"),
               "{}"};
     }
     if (absl::StartsWith(request.path, "/v2/app/manifests/1")) {
@@ -366,8 +367,8 @@ TEST_F(CoreImagesTest, AnAnonymousTokenIsFetchedAndRedirectsDoNotCarryIt) {
               layout_.blobs().at(image.digest)};
     }
     const std::string digest = request.path.substr(request.path.rfind('/') + 1);
-    return {307, absl::StrCat("Location: http://", self->OtherAddress(), "/elsewhere/", digest,
-                              "\r\n"),
+    return {307,
+            absl::StrCat("Location: http://", self->OtherAddress(), "/elsewhere/", digest, "\r\n"),
             ""};
   });
   self = &server;
@@ -491,10 +492,12 @@ TEST_F(CoreImagesTest, LoadsWhatSkopeoWrites) {
   const std::string oci_archive = folder_.path() + "/oci.tar";
   const std::string docker_archive = folder_.path() + "/docker.tar";
   ASSERT_TRUE(RunTool("skopeo", {"copy", "--insecure-policy", source,
-                                 "oci-archive:" + oci_archive + ":docker.io/team/oci:1"}).ok());
-  ASSERT_TRUE(RunTool("skopeo", {"copy", "--insecure-policy", source, "docker-archive:" +
-                                 docker_archive + ":team/docker:1", "--additional-tag",
-                                 "team/docker:2"}).ok());
+                                 "oci-archive:" + oci_archive + ":docker.io/team/oci:1"})
+                  .ok());
+  ASSERT_TRUE(RunTool("skopeo", {"copy", "--insecure-policy", source,
+                                 "docker-archive:" + docker_archive + ":team/docker:1",
+                                 "--additional-tag", "team/docker:2"})
+                  .ok());
   ASSERT_TRUE(RunTool("gzip", {"-k", docker_archive}).ok());
   ASSERT_TRUE(RunTool("zstd", {"-q", oci_archive}).ok());
 
@@ -543,8 +546,9 @@ TEST_F(CoreImagesTest, ABadArchiveLeavesNothing) {
   const oci::Descriptor image = layout_.Image({layer}, kHost);
   layout_.Name({{"docker.io/team/app:1", image}});
   const std::string archive = folder_.path() + "/good.tar";
-  ASSERT_TRUE(RunTool("tar", {"-C", layout_.path(), "-cf", archive, "oci-layout", "blobs",
-                              "index.json"}).ok());
+  ASSERT_TRUE(
+      RunTool("tar", {"-C", layout_.path(), "-cf", archive, "oci-layout", "blobs", "index.json"})
+          .ok());
   const std::string good = *base::ReadFile(archive);
   const auto load = [&](const std::string& bytes) {
     const std::string file = folder_.path() + "/bad.tar";

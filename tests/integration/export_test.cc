@@ -174,10 +174,10 @@ TEST_F(ExportTest, PushOfAnIndexSendsWhatIsHere) {
 // Uploads as a registry keeps them, with faults.
 class UploadServer {
  public:
-  std::atomic<int64_t> cut_after = -1;      // of the next body
-  std::atomic<int64_t> largest_body = -1;   // more is refused
-  std::atomic<int> busy = 0;                // so many requests are refused
-  std::string challenge;                    // to requests without authorization, unless empty
+  std::atomic<int64_t> cut_after = -1;     // of the next body
+  std::atomic<int64_t> largest_body = -1;  // more is refused
+  std::atomic<int> busy = 0;               // so many requests are refused
+  std::string challenge;                   // to requests without authorization, unless empty
 
   UploadServer()
       : server_([this](const TestRequest& request) { return Handle(request); },
@@ -307,8 +307,7 @@ TEST_F(ExportTest, TokensForAPushNameAllScopes) {
   Reporter reporter(nullptr);
   ASSERT_TRUE(images::Push(*store_, options, reporter, nullptr).ok());
   ASSERT_EQ(tokens.requests().size(), 1u);
-  EXPECT_EQ(tokens.requests()[0].path,
-            "/token?service=reg&scope=repository%3Aapp%3Apull%2Cpush");
+  EXPECT_EQ(tokens.requests()[0].path, "/token?service=reg&scope=repository%3Aapp%3Apull%2Cpush");
 
   options.reference = server.Address() + "/other:1";
   ASSERT_TRUE(images::Tag(*store_, server.Address() + "/app:1", options.reference).ok());
@@ -323,7 +322,8 @@ TEST_F(ExportTest, OthersReadWhatIsSaved) {
   const TestLayer shared = layout_.Layer({{"a", Noise(100'000, 3)}});
   const oci::Descriptor one = layout_.Image({shared}, kHost);
   const oci::Descriptor two = layout_.Image({shared, layout_.Layer({{"b", "b"}})}, kHost);
-  Import({{"docker.io/library/one:1", one}, {"docker.io/library/one:latest", one},
+  Import({{"docker.io/library/one:1", one},
+          {"docker.io/library/one:latest", one},
           {"quay.io/team/two:2", two}});
   const std::string archive = folder_.path() + "/out.tar";
   const auto saved = Save({"one:1", "one", "quay.io/team/two:2", "one:1"}, archive);
@@ -349,16 +349,15 @@ TEST_F(ExportTest, OthersReadWhatIsSaved) {
   EXPECT_EQ(other->Find("quay.io/team/two:2")->descriptor.digest, two.digest);
 
   // Skopeo, both forms.
-  const auto oci_form = RunTool(
-      "skopeo", {"inspect", "--raw", "oci-archive:" + archive + ":quay.io/team/two:2"});
+  const auto oci_form =
+      RunTool("skopeo", {"inspect", "--raw", "oci-archive:" + archive + ":quay.io/team/two:2"});
   ASSERT_TRUE(oci_form.ok()) << oci_form.status();
   EXPECT_EQ(oci::Sha256Digest(*oci_form), two.digest);
-  for (const char* tag : {"docker.io/library/one:1", "docker.io/library/one:latest",
-                          "quay.io/team/two:2"}) {
-    const auto docker_form =
-        RunTool("skopeo", {"copy", "--quiet", "--insecure-policy",
-                           absl::StrCat("docker-archive:", archive, ":", tag),
-                           absl::StrCat("oci:", folder_.path(), "/copy:x")});
+  for (const char* tag :
+       {"docker.io/library/one:1", "docker.io/library/one:latest", "quay.io/team/two:2"}) {
+    const auto docker_form = RunTool("skopeo", {"copy", "--quiet", "--insecure-policy",
+                                                absl::StrCat("docker-archive:", archive, ":", tag),
+                                                absl::StrCat("oci:", folder_.path(), "/copy:x")});
     EXPECT_TRUE(docker_form.ok()) << docker_form.status();
   }
 
@@ -416,8 +415,10 @@ TEST_F(ExportTest, PruneKeepsWhatContainersUse) {
   const oci::Descriptor two = layout_.Image({layout_.Layer({{"a", "2"}})}, kHost);
   const oci::Descriptor three = layout_.Image({layout_.Layer({{"a", "3"}})}, kHost);
   const oci::Descriptor nameless = layout_.Image({layout_.Layer({{"a", "4"}})}, kHost);
-  Import({{"docker.io/library/one:1", one}, {"quay.io/team/two:2", two},
-          {"quay.io/team/three:3", three}, {"", nameless}});
+  Import({{"docker.io/library/one:1", one},
+          {"quay.io/team/two:2", two},
+          {"quay.io/team/three:3", three},
+          {"", nameless}});
   const auto prune = [&](const PruneOptions& options) {
     const auto pruned = Prune(*store_, options);
     EXPECT_TRUE(pruned.ok()) << pruned.status();

@@ -130,16 +130,16 @@ class TestHttpServer {
     const TestResponse response = handler_(request);
     if (cut >= 0) return Close(fd);
     if (absl::StartsWith(request.head, "HEAD ")) {
-      Send(fd, absl::StrCat("HTTP/1.1 ", response.status, " Status\r\nContent-Length: ",
-                            response.body.size(), "\r\nConnection: close\r\n", response.headers,
-                            "\r\n"));
+      Send(fd, absl::StrCat("HTTP/1.1 ", response.status,
+                            " Status\r\nContent-Length: ", response.body.size(),
+                            "\r\nConnection: close\r\n", response.headers, "\r\n"));
       return Close(fd);
     }
-    const int64_t claimed = response.claimed_bytes < 0
-                                ? static_cast<int64_t>(response.body.size())
-                                : response.claimed_bytes;
-    std::string text = absl::StrCat("HTTP/1.1 ", response.status, " Status\r\nContent-Length: ",
-                                    claimed, "\r\nConnection: close\r\n", response.headers, "\r\n");
+    const int64_t claimed = response.claimed_bytes < 0 ? static_cast<int64_t>(response.body.size())
+                                                       : response.claimed_bytes;
+    std::string text =
+        absl::StrCat("HTTP/1.1 ", response.status, " Status\r\nContent-Length: ", claimed,
+                     "\r\nConnection: close\r\n", response.headers, "\r\n");
     text += response.hang_after_bytes < 0 ? response.body
                                           : response.body.substr(0, response.hang_after_bytes);
     Send(fd, text);

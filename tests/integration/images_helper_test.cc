@@ -52,8 +52,9 @@ class ImagesHelperTest : public ::testing::Test {
     base::Fd listener = *base::ListenUnix(socket);
     base::SubprocessSpec spec;
     spec.program = Program();
-    spec.arguments = {"start", "--app-root", app_root_, "--socket", socket,
-                      "--listen-fd", "3", "--log", folder_.path() + "/log"};
+    spec.arguments = {"start",    "--app-root", app_root_,
+                      "--socket", socket,       "--listen-fd",
+                      "3",        "--log",      folder_.path() + "/log"};
     spec.fds = {{listener.get(), 3}};
     auto process = base::Subprocess::Spawn(spec);
     ASSERT_TRUE(process.ok()) << process.status();
@@ -112,7 +113,8 @@ TEST_F(ImagesHelperTest, ServesEndsAndKeepsOthersOut) {
   second.arguments = {"start", "--app-root", app_root_, "--socket", folder_.path() + "/second"};
   const auto result = base::RunCommand(second, std::chrono::seconds(20));
   EXPECT_EQ(result->end.exit_code, 1);
-  EXPECT_TRUE(absl::StrContains(result->standard_error, "in use by another")) << result->standard_error;
+  EXPECT_TRUE(absl::StrContains(result->standard_error, "in use by another"))
+      << result->standard_error;
 
   ASSERT_TRUE(process_->Signal(SIGTERM).ok());
   const auto end = process_->WaitFor(std::chrono::seconds(10));
@@ -277,8 +279,7 @@ TEST_F(ImagesHelperTest, LoginsAreCheckedKeptAndForgotten) {
   EXPECT_EQ(Pull(name).error_code(), grpc::StatusCode::NOT_FOUND);
 
   // Push, and pull what was pushed.
-  const oci::Descriptor image =
-      layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
+  const oci::Descriptor image = layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
   layout_.Name({{name, image}});
   {
     grpc::ClientContext context;
@@ -358,8 +359,7 @@ TEST_F(ImagesHelperTest, LoginsAreCheckedKeptAndForgotten) {
 }
 
 TEST_F(ImagesHelperTest, ConfigurationIsReadAtEachRequest) {
-  const oci::Descriptor image =
-      layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
+  const oci::Descriptor image = layout_.Image({layout_.Layer({{"a", "a"}})}, oci::Platform::Host());
   TestHttpServer mirror([&](const TestRequest& request) -> TestResponse {
     if (absl::StrContains(request.path, "/manifests/")) {
       return {200, absl::StrCat("Content-Type: ", oci::kOciManifest, "\r\n"),
@@ -370,11 +370,12 @@ TEST_F(ImagesHelperTest, ConfigurationIsReadAtEachRequest) {
   Start();
   const std::string config = folder_.path() + "/config/container/config.toml";
   ASSERT_TRUE(base::MakeDirectories(folder_.path() + "/config/container").ok());
-  ASSERT_TRUE(base::WriteFileAtomically(config, "[registry.hosts.\"127.0.0.1:1\"]\nmirror = 1\n")
-                  .ok());
+  ASSERT_TRUE(
+      base::WriteFileAtomically(config, "[registry.hosts.\"127.0.0.1:1\"]\nmirror = 1\n").ok());
   const grpc::Status wrong = Pull("127.0.0.1:1/app:1");
   EXPECT_EQ(wrong.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_TRUE(absl::StrContains(wrong.error_message(), config + ", line 2")) << wrong.error_message();
+  EXPECT_TRUE(absl::StrContains(wrong.error_message(), config + ", line 2"))
+      << wrong.error_message();
   ASSERT_TRUE(base::WriteFileAtomically(
                   config, absl::StrCat("[registry.hosts.\"127.0.0.1:1\"]\nmirrors = [\"",
                                        mirror.Address(), "\"]\n"))

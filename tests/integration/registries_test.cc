@@ -89,8 +89,12 @@ class RegistriesTest : public ::testing::Test {
   void Fill(RegistryFixture& registry, const oci::Descriptor& image, const std::string& name,
             const std::vector<std::string>& more = {}) {
     layout_.Name({{"served", image}});
-    std::vector<std::string> arguments = {"copy", "--all", "--quiet", "--insecure-policy",
-                                          "--preserve-digests", "--dest-tls-verify=false"};
+    std::vector<std::string> arguments = {"copy",
+                                          "--all",
+                                          "--quiet",
+                                          "--insecure-policy",
+                                          "--preserve-digests",
+                                          "--dest-tls-verify=false"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     arguments.push_back("oci:" + layout_.path() + ":served");
     arguments.push_back("docker://" + registry.Reference(name));
@@ -101,14 +105,14 @@ class RegistriesTest : public ::testing::Test {
   // A CA of the test's own, and a certificate for 127.0.0.1.
   void MakeCertificates() {
     const std::string f = folder_.path() + "/";
-    ASSERT_TRUE(RunTool("openssl", {"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                                    "-subj", "/CN=Test CA", "-keyout", f + "ca.key", "-out",
-                                    f + "ca.pem"})
-                    .ok());
-    ASSERT_TRUE(RunTool("openssl", {"req", "-newkey", "rsa:2048", "-nodes", "-subj",
-                                    "/CN=127.0.0.1", "-keyout", f + "server.key", "-out",
-                                    f + "server.csr"})
-                    .ok());
+    ASSERT_TRUE(
+        RunTool("openssl", {"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                            "/CN=Test CA", "-keyout", f + "ca.key", "-out", f + "ca.pem"})
+            .ok());
+    ASSERT_TRUE(
+        RunTool("openssl", {"req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
+                            "-keyout", f + "server.key", "-out", f + "server.csr"})
+            .ok());
     ASSERT_TRUE(base::WriteFileAtomically(f + "ext", "subjectAltName=IP:127.0.0.1\n").ok());
     const auto made =
         RunTool("openssl", {"x509", "-req", "-in", f + "server.csr", "-CA", f + "ca.pem", "-CAkey",
@@ -213,8 +217,9 @@ TEST_F(RegistriesTest, BearerTokensAreKeptForTheirScopeUntilTheyExpire) {
     const std::string authorization = request.Header("authorization");
     EXPECT_FALSE(absl::StrContains(authorization, "Basic")) << "the registry saw the password";
     if (authorization != absl::StrCat("Bearer t", issued.load()) || issued == 0) {
-      return {401, absl::StrCat("Www-Authenticate: Bearer realm=\"http://", self->Address(),
-                                "/token\",service=\"reg\",scope=\"repository:app:pull\"\r\n"),
+      return {401,
+              absl::StrCat("Www-Authenticate: Bearer realm=\"http://", self->Address(),
+                           "/token\",service=\"reg\",scope=\"repository:app:pull\"\r\n"),
               "{}"};
     }
     return Serve(request, image);
@@ -354,9 +359,8 @@ TEST_F(RegistriesTest, APullGoesOnWhereAnInterruptedOneStopped) {
     return response;
   });
   const std::string name = server.Address() + "/app:1";
-  const std::string staged =
-      absl::StrCat(paths_.ContentStore(), "/staging/partial-",
-                   std::string(oci::DigestHex(layer.descriptor.digest)));
+  const std::string staged = absl::StrCat(paths_.ContentStore(), "/staging/partial-",
+                                          std::string(oci::DigestHex(layer.descriptor.digest)));
   const auto interrupted = Pull(name, [&] {
     std::error_code error;
     return fs::file_size(staged, error) >= 600'000 && !error;

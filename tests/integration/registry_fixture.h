@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -85,13 +85,14 @@ class RegistryFixture {
   }
 
   std::string Address() const { return absl::StrCat("127.0.0.1:", port_); }
-  std::string Reference(const std::string& name) const { return absl::StrCat(Address(), "/", name); }
+  std::string Reference(const std::string& name) const {
+    return absl::StrCat(Address(), "/", name);
+  }
 
   /// Copies an image in by skopeo, all platforms of it. `source` in skopeo's words.
   absl::Status Fill(const std::string& source, const std::string& name) const {
-    return RunTool("skopeo", {"copy", "--all", "--quiet", "--insecure-policy",
-                              "--preserve-digests", "--dest-tls-verify=false", source,
-                              "docker://" + Reference(name)})
+    return RunTool("skopeo", {"copy", "--all", "--quiet", "--insecure-policy", "--preserve-digests",
+                              "--dest-tls-verify=false", source, "docker://" + Reference(name)})
         .status();
   }
 

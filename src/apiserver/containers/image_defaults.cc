@@ -156,8 +156,7 @@ void TakeSurroundings(const model::CreateOptions& options,
   configuration.own_host_files = !options.hostname.empty() || !options.extra_hosts.empty();
   for (const auto& [key, value] : options.labels) configuration.labels[key] = value;
   if (!options.stop_signal.empty()) configuration.stop_signal = options.stop_signal;
-  configuration.stop_timeout_ms =
-      options.stop_timeout_ms.value_or(configuration.stop_timeout_ms);
+  configuration.stop_timeout_ms = options.stop_timeout_ms.value_or(configuration.stop_timeout_ms);
   configuration.read_only = options.read_only;
   configuration.use_init = options.use_init;
   configuration.privileged = options.privileged;
@@ -273,12 +272,12 @@ absl::StatusOr<model::ContainerConfiguration> MakeConfiguration(const std::strin
   process.executable = command[0];
   process.arguments.assign(command.begin() + 1, command.end());
   process.terminal = options.process.terminal;
-  std::vector<std::string> environment = {kDefaultPath, absl::StrCat("HOSTNAME=", configuration.hostname)};
+  std::vector<std::string> environment = {kDefaultPath,
+                                          absl::StrCat("HOSTNAME=", configuration.hostname)};
   if (process.terminal) environment.push_back("TERM=xterm");
   process.environment = MergeEnvironment(
       MergeEnvironment(std::move(environment), image.environment), options.process.environment);
-  process.user =
-      WithGroup(options.process.user.value_or(image.user), options.process.gid);
+  process.user = WithGroup(options.process.user.value_or(image.user), options.process.gid);
   process.supplemental_groups = options.process.supplemental_groups;
   process.rlimits = MergeRlimits({}, options.process.rlimits);
   process.working_directory = options.process.working_directory.value_or(image.working_directory);
@@ -302,8 +301,8 @@ absl::StatusOr<model::ProcessConfiguration> MakeExecConfiguration(
   process.environment = MergeEnvironment(std::move(environment), options.environment);
   process.working_directory = options.working_directory.value_or(first.working_directory);
   process.user = WithGroup(options.user.value_or(first.user), options.gid);
-  process.supplemental_groups = options.supplemental_groups.empty() ? first.supplemental_groups
-                                                                    : options.supplemental_groups;
+  process.supplemental_groups =
+      options.supplemental_groups.empty() ? first.supplemental_groups : options.supplemental_groups;
   process.rlimits = MergeRlimits(first.rlimits, options.rlimits);
   process.terminal = options.terminal;
   return process;

@@ -80,8 +80,7 @@ TEST(ImageDefaults, OptionsGoOverTheImage) {
   EXPECT_THAT(*made->masked_paths, testing::IsSupersetOf({"/secret", "/proc/kcore"}));
   EXPECT_THAT(*made->read_only_paths, testing::IsEmpty());
   EXPECT_EQ(made->init_process.user, "www:7");
-  EXPECT_THAT(made->init_process.rlimits,
-              ElementsAre(model::Rlimit{"RLIMIT_CORE", 0, 2}));
+  EXPECT_THAT(made->init_process.rlimits, ElementsAre(model::Rlimit{"RLIMIT_CORE", 0, 2}));
 
   model::ProcessOptions exec;
   exec.arguments = {"id"};

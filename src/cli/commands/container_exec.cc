@@ -20,8 +20,7 @@ int ContainerExec(Invocation& call) {
   parser.Example("container exec -u nobody box id", "As another user");
   if (std::optional<int> done = parser.Parse()) return *done;
   if (arguments.empty()) return parser.WrongUsage("COMMAND is missing");
-  const absl::StatusOr<model::ProcessOptions> options =
-      flags.Resolve(arguments, RealEnvironment());
+  const absl::StatusOr<model::ProcessOptions> options = flags.Resolve(arguments, RealEnvironment());
   if (!options.ok()) return parser.WrongUsage(options.status().message());
 
   const auto failed = [](const absl::Status& status) {

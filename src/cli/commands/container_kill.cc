@@ -14,12 +14,13 @@ int ContainerKill(Invocation& call) {
   std::vector<std::string> ids;
   OptionParser parser(call, "Sends a signal to the first process of containers.");
   parser.Flag("-a, --all", &all, "To all that run");
-  parser.Value("-s, --signal", "SIGNAL",
-               [&signal](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
-                 return absl::OkStatus();
-               },
-               "A name or number (SIGKILL)");
+  parser.Value(
+      "-s, --signal", "SIGNAL",
+      [&signal](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
+        return absl::OkStatus();
+      },
+      "A name or number (SIGKILL)");
   parser.Operands("CONTAINER", &ids, 0, "The containers' ids");
   parser.Example("container kill box", "End it at once");
   parser.Example("container kill -s HUP web", "Have it read its configuration again");

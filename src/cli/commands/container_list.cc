@@ -16,8 +16,8 @@ namespace {
 
 /// The first network's address, without the prefix length.
 std::string AddressOf(const nlohmann::ordered_json& object) {
-  const nlohmann::ordered_json networks = object.value("/status/networks"_json_pointer,
-                                                       nlohmann::ordered_json::array());
+  const nlohmann::ordered_json networks =
+      object.value("/status/networks"_json_pointer, nlohmann::ordered_json::array());
   if (!networks.is_array() || networks.empty()) return "";
   const std::string address = networks[0].value("ipv4Address", "");
   return address.substr(0, address.find('/'));
@@ -47,12 +47,13 @@ int ContainerList(Invocation& call) {
   OptionParser parser(call, "Lists the containers that run.");
   parser.Flag("-a, --all", &all, "Those that don't run, too");
   parser.Flag("-q, --quiet", &quiet, "Only the ids");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print them");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print them");
   parser.Example("container list --all", "All containers");
   parser.Example("container ls --format json | jq '.[].id'", "For a script");
   if (std::optional<int> done = parser.Parse()) return *done;

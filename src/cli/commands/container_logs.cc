@@ -16,9 +16,8 @@ class LineStamper {
  public:
   std::string Stamp(const LogChunk& chunk) {
     const std::string prefix =
-        chunk.time_ns == 0
-            ? std::string()
-            : base::FormatTimestamp(base::TimeFromNanoseconds(chunk.time_ns)) + " ";
+        chunk.time_ns == 0 ? std::string()
+                           : base::FormatTimestamp(base::TimeFromNanoseconds(chunk.time_ns)) + " ";
     std::string text;
     for (char c : chunk.data) {
       if (at_line_start_) text += prefix;
@@ -54,8 +53,8 @@ int ContainerLogs(Invocation& call) {
   if (!client.ok()) return Fail(client.status());
   LineStamper output;
   LineStamper error;
-  const absl::Status status = (*client)->Logs(
-      id, follow, lines ? *lines : -1, boot, [&](const LogChunk& chunk) {
+  const absl::Status status =
+      (*client)->Logs(id, follow, lines ? *lines : -1, boot, [&](const LogChunk& chunk) {
         LineStamper& stamper = chunk.standard_error ? error : output;
         const std::string text = timestamps ? stamper.Stamp(chunk) : chunk.data;
         if (chunk.standard_error) return base::WriteAll(STDERR_FILENO, text).ok();

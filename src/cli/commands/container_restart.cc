@@ -30,12 +30,13 @@ int ContainerRestart(Invocation& call) {
   std::optional<int> seconds;
   std::vector<std::string> ids;
   OptionParser parser(call, "Stops containers, where they run, and starts them again.");
-  parser.Value("-s, --signal", "SIGNAL",
-               [&signal](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
-                 return absl::OkStatus();
-               },
-               "The first signal; the container's stop signal if not given");
+  parser.Value(
+      "-s, --signal", "SIGNAL",
+      [&signal](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
+        return absl::OkStatus();
+      },
+      "The first signal; the container's stop signal if not given");
   parser.Value("-t, --time", "SECONDS", &seconds, 0,
                "How long to wait before SIGKILL; the container's stop timeout if not given");
   parser.Operands("CONTAINER", &ids, 1, "The containers' ids");
@@ -46,9 +47,8 @@ int ContainerRestart(Invocation& call) {
   if (!client.ok()) return Fail(client.status());
   const std::chrono::milliseconds timeout =
       seconds ? std::chrono::seconds(*seconds) : std::chrono::milliseconds(-1);
-  return ForEach(ids, [&](const std::string& id) {
-    return Restart(**client, id, signal, timeout);
-  });
+  return ForEach(ids,
+                 [&](const std::string& id) { return Restart(**client, id, signal, timeout); });
 }
 
 }  // namespace container::cli

@@ -14,12 +14,13 @@ int ContainerStop(Invocation& call) {
   OptionParser parser(call,
                       "Stops containers: a signal to the process, and SIGKILL if it goes on.");
   parser.Flag("-a, --all", &all, "Stop all that run");
-  parser.Value("-s, --signal", "SIGNAL",
-               [&signal](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
-                 return absl::OkStatus();
-               },
-               "The first signal; the image's stop signal or SIGTERM if not given");
+  parser.Value(
+      "-s, --signal", "SIGNAL",
+      [&signal](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(signal, base::ParseSignal(value));
+        return absl::OkStatus();
+      },
+      "The first signal; the image's stop signal or SIGTERM if not given");
   parser.Value("-t, --time", "SECONDS", &seconds, 0, "How long to wait before SIGKILL (5)");
   parser.Operands("CONTAINER", &ids, 0, "The containers' ids");
   parser.Example("container stop web db", "Stop two containers");

@@ -68,12 +68,13 @@ int ImageHistory(Invocation& call) {
   platform_flags.Declare(parser);
   parser.Flag("-q, --quiet", &quiet, "Only the layers' digests");
   parser.Flag("--no-trunc", &whole, "Show commands and digests in full");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print them");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print them");
   parser.Operand("IMAGE", &reference, "A name or digest of the image");
   parser.Example("container image history alpine", "Its layers, with sizes");
   if (std::optional<int> done = parser.Parse()) return *done;

@@ -26,8 +26,7 @@ std::string RenderVerbose(const std::vector<ImageSummary>& images) {
   for (const ImageSummary& image : images) {
     for (const ImageVariant& variant : image.variants) {
       table.Add({image.repository, image.tag, ShortDigest(image.digest), variant.platform,
-                 base::FormatSize(variant.size_bytes), AgeOf(image.creation_date),
-                 variant.digest});
+                 base::FormatSize(variant.size_bytes), AgeOf(image.creation_date), variant.digest});
     }
   }
   return table.Render();
@@ -42,12 +41,13 @@ int ImageList(Invocation& call) {
   OptionParser parser(call, "Lists the images.");
   parser.Flag("-q, --quiet", &quiet, "Only the names");
   parser.Flag("-v, --verbose", &verbose, "Platforms, sizes and ages, too");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print them");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print them");
   parser.Example("container image list -v", "With sizes");
   parser.Example("container image ls -q", "Names for a script");
   if (std::optional<int> done = parser.Parse()) return *done;

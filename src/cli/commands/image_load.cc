@@ -55,15 +55,17 @@ int ImageLoad(Invocation& call) {
     mode = *automatic;
   }
   OptionParser parser(call, "Loads the images of an archive, and prints their names.");
-  parser.Value("-i, --input", "PATH", &input,
-               "An OCI archive, an OCI layout folder or a docker archive, compressed or not; '-' or "
-               "not given: standard input");
-  parser.Value("--progress", kProgressModes,
-               [&mode](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(mode, ParseProgressMode(value));
-                 return absl::OkStatus();
-               },
-               "How to show the progress");
+  parser.Value(
+      "-i, --input", "PATH", &input,
+      "An OCI archive, an OCI layout folder or a docker archive, compressed or not; '-' or "
+      "not given: standard input");
+  parser.Value(
+      "--progress", kProgressModes,
+      [&mode](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(mode, ParseProgressMode(value));
+        return absl::OkStatus();
+      },
+      "How to show the progress");
   parser.Example("container image load -i app.tar", "From a file");
   parser.Example("docker save app | container image load", "From another tool");
   if (std::optional<int> done = parser.Parse()) return *done;

@@ -9,9 +9,10 @@
 namespace container::cli {
 int ImagePrune(Invocation& call) {
   PruneOptions options;
-  OptionParser parser(call,
-                      "Deletes images without a name, what interrupted downloads have left, and all "
-                      "content that nothing needs.");
+  OptionParser parser(
+      call,
+      "Deletes images without a name, what interrupted downloads have left, and all "
+      "content that nothing needs.");
   parser.Flag("-a, --all", &options.all, "Also images that no container is made from");
   parser.Example("container image prune -a", "Keep only what containers need");
   if (std::optional<int> done = parser.Parse()) return *done;

@@ -11,17 +11,19 @@ int ImagePush(Invocation& call) {
   FetchFlags fetch;
   std::optional<int> uploads;
   std::string reference;
-  OptionParser parser(call,
-                      "Sends an image to the registry that its name leads to, and prints its digest "
-                      "there.");
+  OptionParser parser(
+      call,
+      "Sends an image to the registry that its name leads to, and prints its digest "
+      "there.");
   platform_flags.Declare(parser);
   fetch.DeclareConnection(parser);
   parser.Value("--max-concurrent-uploads", "N", &uploads, 1, "How many layers to send at once (3)");
   parser.Operand("IMAGE", &reference, "A name of the image");
   parser.Example("container image push ghcr.io/owner/app:1", "To where its name says");
-  parser.Example("container image tag app localhost:5000/app && container image push "
-                 "localhost:5000/app",
-                 "To a registry on this machine");
+  parser.Example(
+      "container image tag app localhost:5000/app && container image push "
+      "localhost:5000/app",
+      "To a registry on this machine");
   if (std::optional<int> done = parser.Parse()) return *done;
   const absl::StatusOr<std::string> platform = platform_flags.Resolve();
   if (!platform.ok()) return parser.WrongUsage(platform.status().message());

@@ -17,12 +17,13 @@ int RegistryList(Invocation& call) {
   Format format = Format::kTable;
   OptionParser parser(call, "Lists the registries that you are logged in to.");
   parser.Flag("-q, --quiet", &quiet, "Only the registries");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print them");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print them");
   parser.Example("container registry list", "Registries and user names");
   if (std::optional<int> done = parser.Parse()) return *done;
 
@@ -50,8 +51,7 @@ int RegistryList(Invocation& call) {
   Table table({"HOSTNAME", "USERNAME", "MODIFIED"});
   for (const RegistryLogin& login : *logins) {
     const auto age = std::chrono::system_clock::now() - time_of(login);
-    table.Add({login.registry, login.username,
-               login.modified_ns == 0 ? "" : base::FormatAge(age)});
+    table.Add({login.registry, login.username, login.modified_ns == 0 ? "" : base::FormatAge(age)});
   }
   Print(table.Render());
   return kSuccess;

@@ -25,7 +25,8 @@ absl::StatusOr<std::string> ReadLine() {
   for (;;) {
     ASSIGN_OR_RETURN(const size_t count, base::ReadSome(STDIN_FILENO, std::span(&c, 1)));
     if (count == 0 || c == '\n') return line;
-    if (line.size() >= kPasswordLimitBytes) return absl::InvalidArgumentError("the line is too long");
+    if (line.size() >= kPasswordLimitBytes)
+      return absl::InvalidArgumentError("the line is too long");
     line.push_back(c);
   }
 }
@@ -75,8 +76,8 @@ int RegistryLoginCommand(Invocation& call) {
   std::string username;
   std::string registry;
   bool from_input = false;
-  OptionParser parser(call,
-                      "Logs in to a registry, and keeps the login in a file that only you can read.");
+  OptionParser parser(
+      call, "Logs in to a registry, and keeps the login in a file that only you can read.");
   parser.Value("-u, --username", "NAME", &username, "Asked for if not given");
   parser.Flag("--password-stdin", &from_input, "Take the password from standard input");
   fetch.DeclareScheme(parser);

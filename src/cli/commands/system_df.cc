@@ -16,12 +16,13 @@ int SystemDf(Invocation& call) {
   OptionParser parser(call,
                       "Shows what images, containers, logs and kernels take of the disk, and what "
                       "'container system prune -a' would give back.");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print it");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print it");
   parser.Example("container system df", "For people");
   parser.Example("container system df --format json | jq .images.sizeInBytes", "For a script");
   if (std::optional<int> done = parser.Parse()) return *done;

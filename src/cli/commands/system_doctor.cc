@@ -180,10 +180,9 @@ class Doctor {
       findings_.push_back(
           {fault.is_error ? "error" : "warning", "store", fault.message, fault.images});
     }
-    const std::string text =
-        absl::StrCat(store->blobs, " blobs (", base::FormatSize(store->blob_bytes), "), ",
-                     store->roots, " root file systems and those of ", store->containers,
-                     " containers were checked");
+    const std::string text = absl::StrCat(
+        store->blobs, " blobs (", base::FormatSize(store->blob_bytes), "), ", store->roots,
+        " root file systems and those of ", store->containers, " containers were checked");
     Add("ok", "store", has_error ? text : absl::StrCat(text, ", none is damaged"));
   }
 
@@ -202,18 +201,20 @@ int SystemDoctor(Invocation& call) {
                       "every blob and root file system of the image store, which it hashes. "
                       "Damaged content is set aside, so that the next pull repairs it. Exit code 1 "
                       "if anything is an error.");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print it");
-  parser.Value("--progress", kProgressModes,
-               [&mode](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(mode, ParseProgressMode(value));
-                 return absl::OkStatus();
-               },
-               "How to show progress");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print it");
+  parser.Value(
+      "--progress", kProgressModes,
+      [&mode](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(mode, ParseProgressMode(value));
+        return absl::OkStatus();
+      },
+      "How to show progress");
   parser.Example("container system doctor", "For people");
   parser.Example("container system doctor --format json | jq '.[] | select(.result == \"error\")'",
                  "Only the errors, for a script");

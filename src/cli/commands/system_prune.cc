@@ -41,10 +41,10 @@ int SystemPrune(Invocation& call) {
   const absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(call.debug);
   if (!client.ok()) return Fail(client.status());
   if (!force && ::isatty(STDIN_FILENO) &&
-      !Confirms(absl::StrCat("Delete all containers that don't run, ",
-                             options.all ? "all images that no other container is made from"
-                                         : "images without a name",
-                             " and leftovers?"))) {
+      !Confirms(absl::StrCat(
+          "Delete all containers that don't run, ",
+          options.all ? "all images that no other container is made from" : "images without a name",
+          " and leftovers?"))) {
     PrintHint("Nothing is deleted.");
     return kFailure;
   }

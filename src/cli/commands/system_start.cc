@@ -76,9 +76,9 @@ absl::Status Launch(const base::Paths& paths, const StartFlags& flags) {
   ASSIGN_OR_RETURN(base::FdPair ready, base::MakePipe());
   base::SubprocessSpec spec;
   spec.program = paths.ApiserverProgram();
-  spec.arguments = {"start",      "--app-root", paths.app_root(), "--install-root",
-                    paths.install_root(), "--log-root", paths.log_root(), "--ready-fd",
-                    absl::StrCat(kReadyFd)};
+  spec.arguments = {"start",          "--app-root",         paths.app_root(),
+                    "--install-root", paths.install_root(), "--log-root",
+                    paths.log_root(), "--ready-fd",         absl::StrCat(kReadyFd)};
   if (flags.disable_kernel_install) spec.arguments.push_back("--disable-kernel-install");
   if (flags.debug) spec.arguments.push_back("--debug");
   spec.fds = {{log_file.get(), STDOUT_FILENO},

@@ -20,19 +20,19 @@ std::string RenderTable(const SystemStatus& status) {
   table.Add({"appRoot", status.app_root});
   table.Add({"installRoot", status.install_root});
   table.Add({"logRoot", status.log_root});
-  table.Add({"accelerator", status.accelerator.empty()
-                                ? "being probed"
-                                : absl::StrCat(status.accelerator, " (",
-                                               status.accelerator_reason, ")")});
+  table.Add({"accelerator",
+             status.accelerator.empty()
+                 ? "being probed"
+                 : absl::StrCat(status.accelerator, " (", status.accelerator_reason, ")")});
   table.Add({"qemu", status.qemu_version});
   table.Add({"kernel", status.kernel_path.empty()
                            ? "none installed"
                            : absl::StrCat(status.kernel_version, " (", status.kernel_path, ")")});
-  table.Add({"containers", absl::StrCat(status.containers_running, " running of ",
-                                        status.containers_total)});
+  table.Add({"containers",
+             absl::StrCat(status.containers_running, " running of ", status.containers_total)});
   for (const HelperStatus& helper : status.helpers) {
-    table.Add({helper.name, absl::StrCat(helper.state, ", pid ", helper.pid, ", version ",
-                                         helper.version)});
+    table.Add({helper.name,
+               absl::StrCat(helper.state, ", pid ", helper.pid, ", version ", helper.version)});
   }
   return table.Render();
 }
@@ -68,12 +68,13 @@ nlohmann::ordered_json ToJson(const SystemStatus& status) {
 int SystemStatusCommand(Invocation& call) {
   Format format = Format::kTable;
   OptionParser parser(call, "Shows whether the services run, and how. Exit code 1 if they don't.");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print it");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print it");
   parser.Example("container system status", "For people");
   parser.Example("container system status --format json | jq -r .accelerator", "For a script");
   if (std::optional<int> done = parser.Parse()) return *done;

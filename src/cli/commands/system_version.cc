@@ -13,12 +13,13 @@ namespace container::cli {
 int SystemVersion(Invocation& call) {
   Format format = Format::kTable;
   OptionParser parser(call, "Shows the versions of the programs, as far as they run.");
-  parser.Value("--format", "table|json|yaml|toml",
-               [&format](const std::string& value) -> absl::Status {
-                 ASSIGN_OR_RETURN(format, ParseFormat(value));
-                 return absl::OkStatus();
-               },
-               "How to print them");
+  parser.Value(
+      "--format", "table|json|yaml|toml",
+      [&format](const std::string& value) -> absl::Status {
+        ASSIGN_OR_RETURN(format, ParseFormat(value));
+        return absl::OkStatus();
+      },
+      "How to print them");
   parser.Example("container system version", "For people");
   parser.Example("container system version --format json", "For a script");
   if (std::optional<int> done = parser.Parse()) return *done;

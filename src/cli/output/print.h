@@ -1,7 +1,7 @@
 // What a command says: results to standard output, everything else to standard error.
 //
-// A reader that went away (head) ends the program by SIGPIPE, as it does any tool; a full disk is an
-// error and exit code 1.
+// A reader that went away (head) ends the program by SIGPIPE, as it does any tool; a full disk is
+// an error and exit code 1.
 #pragma once
 
 #include <string>

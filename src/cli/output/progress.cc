@@ -61,8 +61,7 @@ absl::StatusOr<ProgressMode> ParseProgressMode(absl::string_view text) {
   if (text == "ansi") return ProgressMode::kAnsi;
   if (text == "color") return ProgressMode::kColor;
   if (text != "auto") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "' is none of ", kProgressModes));
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is none of ", kProgressModes));
   }
   const char* term = std::getenv("TERM");
   if (!::isatty(STDERR_FILENO) || term == nullptr || absl::string_view(term) == "dumb") {
@@ -73,9 +72,8 @@ absl::StatusOr<ProgressMode> ParseProgressMode(absl::string_view text) {
 
 void Progress::Update(const ProgressEvent& event, Clock::time_point now) {
   if (mode_ == ProgressMode::kNone) return;
-  auto found = std::find_if(tasks_.begin(), tasks_.end(), [&](const Task& task) {
-    return task.last.task_id == event.task_id;
-  });
+  auto found = std::find_if(tasks_.begin(), tasks_.end(),
+                            [&](const Task& task) { return task.last.task_id == event.task_id; });
   const bool is_new = found == tasks_.end();
   if (is_new) found = tasks_.insert(tasks_.end(), Task{{}, now, now});
   const bool was_done = found->last.done;

@@ -89,19 +89,21 @@ absl::Status Serve(const Flags& flags) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Keeps container images: fetches them from registries, stores them, and readies\n"
-               "their root file systems. Started by container-apiserver.",
-               kProgram);
-  app.set_version_flag("--version", absl::StrCat(kProgram, " ", base::kVersion, " (",
-                                                 base::kCommit, ")"));
+  CLI::App app(
+      "Keeps container images: fetches them from registries, stores them, and readies\n"
+      "their root file systems. Started by container-apiserver.",
+      kProgram);
+  app.set_version_flag("--version",
+                       absl::StrCat(kProgram, " ", base::kVersion, " (", base::kCommit, ")"));
   app.require_subcommand(1);
   Flags flags;
   CLI::App* start = app.add_subcommand("start", "Serves until it gets SIGTERM");
   start->add_option("--app-root", flags.app_root, "Folder that holds the content store")
       ->type_name("DIR");
   start->add_option("--socket", flags.socket, "Unix socket to listen at")->type_name("PATH");
-  start->add_option("--listen-fd", flags.listen_fd,
-                    "Descriptor of that socket, where it is listening already")
+  start
+      ->add_option("--listen-fd", flags.listen_fd,
+                   "Descriptor of that socket, where it is listening already")
       ->type_name("FD");
   start->add_option("--log", flags.log_file, "File to append the log to (default: standard error)")
       ->type_name("FILE");

@@ -295,8 +295,7 @@ class ImagesService final : public v1::Images::Service {
     options.max_concurrent_downloads = request.max_concurrent_downloads() == 0
                                            ? kDefaultDownloads
                                            : request.max_concurrent_downloads();
-    if (options.max_concurrent_downloads < 1 ||
-        options.max_concurrent_downloads > kDownloadLimit) {
+    if (options.max_concurrent_downloads < 1 || options.max_concurrent_downloads > kDownloadLimit) {
       return absl::InvalidArgumentError(
           absl::StrCat("the number of concurrent downloads must be 1 to ", kDownloadLimit));
     }

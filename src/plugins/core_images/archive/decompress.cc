@@ -26,8 +26,7 @@ constexpr size_t kGzipHeaderBytes = 16 << 10;
 constexpr int kZstdWindowLog = 27;
 
 bool StartsWith(std::span<const char> bytes, std::string_view magic) {
-  return bytes.size() >= magic.size() &&
-         std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
 bool IsZstd(std::span<const char> bytes) {
@@ -89,8 +88,7 @@ absl::StatusOr<std::unique_ptr<Decompressor>> Decompressor::Create(Source& input
                                                                    DecompressOptions options) {
   using std::string_view_literals::operator""sv;
   auto state = std::make_unique<State>(input, options);
-  ASSIGN_OR_RETURN(state->end,
-                   ReadFully(input, std::span(state->buffer).first(kMagicBytes)));
+  ASSIGN_OR_RETURN(state->end, ReadFully(input, std::span(state->buffer).first(kMagicBytes)));
   state->input_done = state->end < kMagicBytes;
   state->input_bytes = state->end;
   const std::span<const char> magic(state->buffer.data(), state->end);
@@ -103,8 +101,9 @@ absl::StatusOr<std::unique_ptr<Decompressor>> Decompressor::Create(Source& input
     state->zstd.reset(ZSTD_createDCtx());
     if (!state->zstd) return absl::ResourceExhaustedError("no memory for a zstd decoder");
     ZSTD_DCtx_setParameter(state->zstd.get(), ZSTD_d_windowLogMax, kZstdWindowLog);
-  } else if (StartsWith(magic, "\xfd"
-                               "7zXZ\0"sv)) {
+  } else if (StartsWith(magic,
+                        "\xfd"
+                        "7zXZ\0"sv)) {
     return absl::UnimplementedError("the layer is compressed by xz, which images don't use");
   } else if (StartsWith(magic, "BZh") && StartsWith(magic.subspan(4), "1AY&SY")) {
     return absl::UnimplementedError("the layer is compressed by bzip2, which images don't use");

@@ -123,10 +123,10 @@ TEST(DecompressorTest, JoinsMembersAndFrames) {
     EXPECT_EQ(Decode(Gzip(text) + Gzip("") + Gzip("tail") + std::string(700, '\0'), step).text,
               text + "tail");
     // A skippable frame first, as seekable formats have.
-    EXPECT_EQ(Decode(std::string("\x50\x2a\x4d\x18\x03\0\0\0abc", 11) + Zstd(text) + Zstd("tail"),
-                     step)
-                  .text,
-              text + "tail");
+    EXPECT_EQ(
+        Decode(std::string("\x50\x2a\x4d\x18\x03\0\0\0abc", 11) + Zstd(text) + Zstd("tail"), step)
+            .text,
+        text + "tail");
   }
 }
 
@@ -171,7 +171,10 @@ TEST(DecompressorTest, BoundsItsOutput) {
 }
 
 TEST(DecompressorTest, NamesWhatItDoesNotKnow) {
-  EXPECT_EQ(Decode(std::string_view("\xfd" "7zXZ\0\0\0\0\0\0\0", 12)).status.code(),
+  EXPECT_EQ(Decode(std::string_view("\xfd"
+                                    "7zXZ\0\0\0\0\0\0\0",
+                                    12))
+                .status.code(),
             absl::StatusCode::kUnimplemented);
   EXPECT_EQ(Decode("BZh91AY&SYxxxx").status.code(), absl::StatusCode::kUnimplemented);
 }

@@ -39,8 +39,8 @@ class FailingSource : public Source {
 };
 
 TEST(ReadAheadTest, GivesTheSameBytes) {
-  for (const size_t size : {size_t{0}, size_t{1}, ReadAhead::kBufferBytes,
-                            ReadAhead::kBufferBytes * 20 + 17}) {
+  for (const size_t size :
+       {size_t{0}, size_t{1}, ReadAhead::kBufferBytes, ReadAhead::kBufferBytes * 20 + 17}) {
     const std::string text = Pattern(size);
     MemorySource memory(text);
     ReadAhead ahead(memory);

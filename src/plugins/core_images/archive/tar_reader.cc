@@ -308,9 +308,9 @@ absl::Status TarReader::ParseHeader(const char* block) {
 
 absl::Status TarReader::ApplyRecord(std::string_view key, const std::string& value) {
   const auto bad = [&] {
-    return EntryError(absl::StatusCode::kInvalidArgument,
-                      fmt::format("bad extended header {}: {}", Quote(key),
-                                  Quote(value.substr(0, 64))));
+    return EntryError(
+        absl::StatusCode::kInvalidArgument,
+        fmt::format("bad extended header {}: {}", Quote(key), Quote(value.substr(0, 64))));
   };
   if (key.starts_with(kXattrPrefix)) {
     const std::string_view name = key.substr(kXattrPrefix.size());
@@ -329,8 +329,7 @@ absl::Status TarReader::ApplyRecord(std::string_view key, const std::string& val
     const std::optional<uint64_t> number = ParseDecimal(value);
     if (!number || *number > std::numeric_limits<int64_t>::max()) return bad();
     stored_size_ = *number;
-  } else if (key == "uid" || key == "gid" || key == "SCHILY.devmajor" ||
-             key == "SCHILY.devminor") {
+  } else if (key == "uid" || key == "gid" || key == "SCHILY.devmajor" || key == "SCHILY.devminor") {
     const std::optional<uint64_t> number = ParseDecimal(value);
     const bool is_id = key == "uid" || key == "gid";
     if (!number || *number > (is_id ? 0xfffffffe : 0xffffffff)) return bad();
@@ -346,8 +345,7 @@ absl::Status TarReader::ApplyRecord(std::string_view key, const std::string& val
 absl::Status TarReader::ApplyExtended(const Extended& local) {
   for (const auto& [key, value] : global_) {
     // A name or a size shared by all entries can only be a mistake.
-    if (key == "path" || key == "linkpath" || key == "size" || key.starts_with("GNU."))
-      continue;
+    if (key == "path" || key == "linkpath" || key == "size" || key.starts_with("GNU.")) continue;
     if (!local.records.contains(key)) RETURN_IF_ERROR(ApplyRecord(key, value));
   }
   // The name first: errors of the other records tell it. GNU's own name wins over the stand-in.
@@ -584,14 +582,13 @@ absl::StatusOr<TarData> TarReader::ReadData() {
   if (region_ == regions_.size() || data_left_ == 0) return TarData{entry_.size_bytes, {}};
   const absl::StatusOr<bool> some = Fill(1);
   if (!some.ok() || !*some) {
-    error_ = some.ok()
-                 ? EntryError(absl::StatusCode::kDataLoss, "the archive ends inside its data")
-                 : some.status();
+    error_ = some.ok() ? EntryError(absl::StatusCode::kDataLoss, "the archive ends inside its data")
+                       : some.status();
     return error_;
   }
   const Region& region = regions_[region_];
-  const size_t count = std::min({static_cast<uint64_t>(end_ - begin_), data_left_,
-                                 region.size - region_done_});
+  const size_t count =
+      std::min({static_cast<uint64_t>(end_ - begin_), data_left_, region.size - region_done_});
   const TarData data = {region.offset + region_done_, {buffer_.get() + begin_, count}};
   begin_ += count;
   position_ += count;

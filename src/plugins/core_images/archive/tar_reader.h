@@ -120,9 +120,9 @@ class TarReader {
 
   TarEntry entry_;
   Records global_;
-  uint64_t stored_size_ = 0;    // bytes of data that the archive holds for the entry
-  uint64_t data_left_ = 0;      // of these, not yet consumed
-  uint64_t padding_left_ = 0;   // up to the next header
+  uint64_t stored_size_ = 0;     // bytes of data that the archive holds for the entry
+  uint64_t data_left_ = 0;       // of these, not yet consumed
+  uint64_t padding_left_ = 0;    // up to the next header
   std::vector<Region> regions_;  // where the stored bytes go
   size_t region_ = 0;
   uint64_t region_done_ = 0;

@@ -149,10 +149,9 @@ TEST(TarReaderTest, RefusesDamage) {
             StatusCode::kDataLoss);
   EXPECT_EQ(code(TarBuilder().Header({.name = "f", .size_field = "notanumber "}).Finish()),
             StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(TarBuilder()
-                     .Header({.name = "f", .size_field = std::string(12, '\xff')})
-                     .Finish()),
-            StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      code(TarBuilder().Header({.name = "f", .size_field = std::string(12, '\xff')}).Finish()),
+      StatusCode::kInvalidArgument);
   EXPECT_EQ(code(TarBuilder()
                      .Header({.name = "f", .size_field = "\x80" + std::string(11, '\xff')})
                      .Finish()),
@@ -224,8 +223,8 @@ TEST(TarReaderTest, ReadsWhatGnuTarWrites) {
   for (const std::vector<std::string>& kind : kinds) {
     SCOPED_TRACE(kind.back());
     const std::string file = folder->path() + "/t.tar";
-    std::vector<std::string> argv = {"tar",         "-cf", file, "--owner=:3000000",
-                                     "--group=:4000000000", "-C", root};
+    std::vector<std::string> argv = {"tar", "-cf", file, "--owner=:3000000", "--group=:4000000000",
+                                     "-C",  root};
     argv.insert(argv.end(), kind.begin(), kind.end());
     argv.push_back(".");
     ASSERT_TRUE(RunProgram(argv));

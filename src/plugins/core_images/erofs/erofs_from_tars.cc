@@ -55,7 +55,9 @@ absl::Status Run(const std::vector<std::string>& arguments) {
   const auto written = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const erofs::ImageSummary summary, flattener->Finish());
   const auto end = std::chrono::steady_clock::now();
-  const auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
+  const auto seconds = [](auto duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
   fmt::print("image {} bytes, {} inodes, uuid {}\n", summary.image_bytes, summary.inodes,
              summary.uuid);
   fmt::print("{} bytes of tar in {:.3f} s ({:.0f} MB/s), finish and fsync {:.3f} s\n", bytes,

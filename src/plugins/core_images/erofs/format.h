@@ -109,6 +109,8 @@ constexpr uint32_t EncodeDevice(uint32_t major, uint32_t minor) {
 /// CRC32C as the superblock has it: seed of ones, not inverted at the end.
 uint32_t Crc32c(std::string_view data);
 
-constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 
 }  // namespace container::erofs

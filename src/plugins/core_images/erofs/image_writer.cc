@@ -92,8 +92,7 @@ DiskInode Encode(const Inode& inode, const Layout& layout, uint64_t size, uint32
   DiskInode disk;
   disk.format = layout.is_inline ? kFormatFlatInline : kFormatFlatPlain;
   if (!inode.xattrs.empty()) {
-    disk.xattr_count =
-        static_cast<uint16_t>((inode.xattrs.size() - kXattrHeaderBytes) / 4 + 1);
+    disk.xattr_count = static_cast<uint16_t>((inode.xattrs.size() - kXattrHeaderBytes) / 4 + 1);
   }
   disk.mode = inode.mode;
   disk.size = size;
@@ -250,7 +249,8 @@ absl::Status ImageWriter::WriteContent(uint64_t offset, std::span<const char> da
     data = data.subspan(blocks.size());
     offset += blocks.size();
   }
-  if (!data.empty()) std::memcpy(inline_data_ + (offset - inline_offset_), data.data(), data.size());
+  if (!data.empty())
+    std::memcpy(inline_data_ + (offset - inline_offset_), data.data(), data.size());
   return absl::OkStatus();
 }
 
@@ -316,7 +316,8 @@ absl::StatusOr<ImageSummary> ImageWriter::Finish(Tree& tree, std::string_view id
     }
     places.push_back({layout, size, links});
   }
-  const uint64_t metadata_blocks = RoundUp(metadata_end - metadata_start, kBlockBytes) / kBlockBytes;
+  const uint64_t metadata_blocks =
+      RoundUp(metadata_end - metadata_start, kBlockBytes) / kBlockBytes;
   uint64_t first = 0;
   RETURN_IF_ERROR(AllocateBlocks(metadata_blocks + blocks, first));
   for (Inode* inode : order) {

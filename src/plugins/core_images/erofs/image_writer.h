@@ -67,8 +67,8 @@ class ImageWriter {
   uint64_t next_chunk_bytes_;
 
   // The file begun last.
-  uint64_t file_position_ = 0;   // of its content's blocks
-  uint64_t inline_offset_ = 0;   // content from here on lies behind the inode
+  uint64_t file_position_ = 0;  // of its content's blocks
+  uint64_t inline_offset_ = 0;  // content from here on lies behind the inode
   char* inline_data_ = nullptr;
 };
 

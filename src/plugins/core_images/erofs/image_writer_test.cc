@@ -161,22 +161,22 @@ TEST_F(FlattenerTest, LeavesNothingBehindAfterAnError) {
 }
 
 TEST_F(FlattenerTest, KeepsItsLimits) {
-  const std::string sparse = TarBuilder()
-                                 .Extended({{"GNU.sparse.map", "0,4"},
-                                            {"GNU.sparse.size", "9000000000000000000"}})
-                                 .File("huge", "1234")
-                                 .Finish();
+  const std::string sparse =
+      TarBuilder()
+          .Extended({{"GNU.sparse.map", "0,4"}, {"GNU.sparse.size", "9000000000000000000"}})
+          .File("huge", "1234")
+          .Finish();
   EXPECT_EQ(Flatten({sparse}).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(Flatten({TarBuilder().File("f", std::string(1 << 20, 'x')).Finish()},
                     {.image_bytes = 1 << 20})
                 .status()
                 .code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(Flatten({TarBuilder().Folder("a").Folder("b").Folder("c").Finish()},
-                    {.tree = {.inodes = 3}})
-                .status()
-                .code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      Flatten({TarBuilder().Folder("a").Folder("b").Folder("c").Finish()}, {.tree = {.inodes = 3}})
+          .status()
+          .code(),
+      absl::StatusCode::kResourceExhausted);
   EXPECT_FALSE(Exists());
 }
 

@@ -49,8 +49,7 @@ absl::StatusOr<SplitName> Split(std::string_view name) {
     const std::string_view component = NextComponent(rest);
     if (component.empty()) return split;
     if (component == "..") {
-      return absl::InvalidArgumentError(
-          fmt::format("\"..\" in the name {}", Quote(name)));
+      return absl::InvalidArgumentError(fmt::format("\"..\" in the name {}", Quote(name)));
     }
     if (component.size() > kNameBytes) {
       return absl::InvalidArgumentError("a part of its name is longer than 255 bytes");
@@ -86,8 +85,7 @@ absl::StatusOr<std::string> EncodeXattrs(
       if (suffix.empty() != space.whole) break;
       if (name.size() > 255 || suffix.find('\0') != std::string_view::npos ||
           value.size() > 0xffff) {
-        return absl::InvalidArgumentError(fmt::format(
-            "bad extended attribute {}", Quote(name)));
+        return absl::InvalidArgumentError(fmt::format("bad extended attribute {}", Quote(name)));
       }
       if (encoded.empty()) encoded.resize(kXattrHeaderBytes);
       encoded += static_cast<char>(suffix.size());
@@ -270,8 +268,8 @@ absl::Status LayerApplier::ApplyEntry(archive::TarReader& reader, const TarEntry
       if (entry.device_major > kDeviceMajorMax || entry.device_minor > kDeviceMinorMax) {
         return absl::InvalidArgumentError("a device number that Linux doesn't have");
       }
-      ASSIGN_OR_RETURN(
-          inode, tree_.NewInode(entry.type == EntryType::kCharDevice ? S_IFCHR : S_IFBLK));
+      ASSIGN_OR_RETURN(inode,
+                       tree_.NewInode(entry.type == EntryType::kCharDevice ? S_IFCHR : S_IFBLK));
       RETURN_IF_ERROR(SetAttributes(entry, *inode));
       inode->device = EncodeDevice(entry.device_major, entry.device_minor);
       break;
@@ -301,8 +299,7 @@ absl::Status LayerApplier::Apply(archive::TarReader& reader, const Progress& pro
     if (!status.ok()) {
       // The reader's own errors name the entry already.
       if (status.message().substr(0, 5) == "tar: ") return status;
-      return base::Annotate(
-          status, fmt::format("entry {}", Quote(entry->name)));
+      return base::Annotate(status, fmt::format("entry {}", Quote(entry->name)));
     }
     if (progress_ && reader.position() >= reported_ + kProgressBytes) {
       reported_ = reader.position();

@@ -91,7 +91,8 @@ TEST_F(LayerApplierTest, TakesTheRootsAttributes) {
 }
 
 TEST_F(LayerApplierTest, HidesWhatLowerLayersHave) {
-  ASSERT_TRUE(Apply(TarBuilder().File("a", "").File("d/x", "").File("d/y", "").File("e/z", "")).ok());
+  ASSERT_TRUE(
+      Apply(TarBuilder().File("a", "").File("d/x", "").File("d/y", "").File("e/z", "")).ok());
   ASSERT_TRUE(Apply(TarBuilder()
                         .File(".wh.a", "")
                         .File("d/.wh.x", "")
@@ -132,9 +133,10 @@ TEST_F(LayerApplierTest, OpaqueFoldersHideLowerLayersInAnyOrder) {
 }
 
 TEST_F(LayerApplierTest, SkipsBookkeepingOfAufs) {
-  ASSERT_TRUE(Apply(TarBuilder().File(".wh..wh.aufs", "").Folder(".wh..wh.plnk").File(
-                        ".wh..wh.plnk/1.2", ""))
-                  .ok());
+  ASSERT_TRUE(
+      Apply(
+          TarBuilder().File(".wh..wh.aufs", "").Folder(".wh..wh.plnk").File(".wh..wh.plnk/1.2", ""))
+          .ok());
   EXPECT_THAT(Names(), IsEmpty());
 }
 
@@ -179,10 +181,9 @@ TEST_F(LayerApplierTest, FollowsLinksInsideTheRootOnly) {
                         .File("abs/up/d", "")
                         .File("lib/.wh.a", ""))
                   .ok());
-  EXPECT_THAT(Names(), ElementsAre("abs -> /usr", "lib -> usr/lib",
-                                   "out -> ../../../../outside", "outside/", "outside/c", "usr/",
-                                   "usr/b", "usr/lib/", "usr/lib/a", "usr/lib/d",
-                                   "usr/up -> ../usr/./lib"));
+  EXPECT_THAT(Names(), ElementsAre("abs -> /usr", "lib -> usr/lib", "out -> ../../../../outside",
+                                   "outside/", "outside/c", "usr/", "usr/b", "usr/lib/",
+                                   "usr/lib/a", "usr/lib/d", "usr/up -> ../usr/./lib"));
 }
 
 TEST_F(LayerApplierTest, FindsTheRightFolderAfterALinkWasReplaced) {

@@ -59,8 +59,7 @@ absl::StatusOr<std::optional<store::NamedImage>> FindByName(const store::Content
                                                             absl::string_view text,
                                                             absl::string_view default_domain) {
   if (auto image = store.Find(std::string(text))) return image;
-  ASSIGN_OR_RETURN(const oci::Reference reference,
-                   oci::Reference::Parse(text, default_domain));
+  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::Parse(text, default_domain));
   if (auto image = store.Find(reference.Normalized())) return image;
   if (reference.digest.empty()) return std::optional<store::NamedImage>();
   // Any tag of the repository that stands for the digest.
@@ -140,10 +139,8 @@ absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
 }
 
 absl::StatusOr<store::NamedImage> Tag(store::ContentStore& store, absl::string_view source,
-                                      absl::string_view target,
-                                      absl::string_view default_domain) {
-  ASSIGN_OR_RETURN(const oci::Reference reference,
-                   oci::Reference::Parse(target, default_domain));
+                                      absl::string_view target, absl::string_view default_domain) {
+  ASSIGN_OR_RETURN(const oci::Reference reference, oci::Reference::Parse(target, default_domain));
   if (!reference.digest.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("the new name '", target, "' must not have a digest"));
@@ -166,8 +163,8 @@ absl::StatusOr<Deletion> Delete(store::ContentStore& store, absl::string_view te
       names.push_back(oci::FamiliarName(other.name));
     }
     if (names.size() > 1) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the image has several names: delete one of ", absl::StrJoin(names, ", ")));
+      return absl::FailedPreconditionError(
+          absl::StrCat("the image has several names: delete one of ", absl::StrJoin(names, ", ")));
     }
   }
   RETURN_IF_ERROR(store.Remove(image.name));
@@ -233,11 +230,11 @@ absl::StatusOr<Root> PrepareRoot(store::ContentStore& store, absl::string_view t
     ASSIGN_OR_RETURN(const bool present, store.Has(layer.digest, layer.size_bytes));
     if (!present) return not_here();
   }
-  ASSIGN_OR_RETURN(root.path,
-                   BuildRoot(
-                       store, *lease, *variant, [](size_t) { return absl::OkStatus(); }, reporter,
-                       cancelled),
-                   oci::FamiliarName(root.image.name));
+  ASSIGN_OR_RETURN(
+      root.path,
+      BuildRoot(
+          store, *lease, *variant, [](size_t) { return absl::OkStatus(); }, reporter, cancelled),
+      oci::FamiliarName(root.image.name));
   root.variant = *std::move(variant);
   return root;
 }

@@ -13,18 +13,20 @@
 
 namespace container::images {
 
-// Where a function takes a name from a user, `default_domain` is where one without a registry leads.
+// Where a function takes a name from a user, `default_domain` is where one without a registry
+// leads.
 
 /// The image object of `image inspect`: {id, configuration{name, creationDate, descriptor},
-/// variants[{platform, digest, size, config, layers}]}, layers being descriptors. A variant's size is that of its manifest,
-/// configuration and layers; variants that are not in the store in full are left out.
+/// variants[{platform, digest, size, config, layers}]}, layers being descriptors. A variant's size
+/// is that of its manifest, configuration and layers; variants that are not in the store in full
+/// are left out.
 std::string ImageJson(store::ContentStore& store, const store::NamedImage& image);
 
 /// Finds an image by a name in any form, "name@sha256:…", or 12 or more digits of its digest (with
 /// or without "sha256:"). NOT_FOUND; FAILED_PRECONDITION if digits fit several images.
-absl::StatusOr<store::NamedImage> FindImage(
-    const store::ContentStore& store, absl::string_view text,
-    absl::string_view default_domain = oci::kDefaultDomain);
+absl::StatusOr<store::NamedImage> FindImage(const store::ContentStore& store,
+                                            absl::string_view text,
+                                            absl::string_view default_domain = oci::kDefaultDomain);
 
 /// Gives the image `source` the further name `target`, which becomes normalized.
 absl::StatusOr<store::NamedImage> Tag(store::ContentStore& store, absl::string_view source,
@@ -52,7 +54,7 @@ absl::StatusOr<ImageUsage> DiskUsage(const store::ContentStore& store,
                                      const std::vector<std::string>& in_use_digests);
 
 struct PruneOptions {
-  bool all = false;  // also images with names, unless in use
+  bool all = false;                            // also images with names, unless in use
   std::vector<std::string> in_use_references;  // names in any form
   std::vector<std::string> in_use_digests;
 };

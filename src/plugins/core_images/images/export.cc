@@ -104,8 +104,7 @@ class Planner {
 
 absl::StatusOr<Export> PlanExport(store::ContentStore& store, store::Lease& lease,
                                   const store::NamedImage& image,
-                                  const std::optional<oci::Platform>& platform,
-                                  ExportIndex index) {
+                                  const std::optional<oci::Platform>& platform, ExportIndex index) {
   Planner planner(store, lease);
   const std::string name = oci::FamiliarName(image.name);
   if (platform.has_value()) {

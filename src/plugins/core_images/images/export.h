@@ -34,7 +34,6 @@ enum class ExportIndex {
 /// NOT_FOUND if there is nothing (for that platform).
 absl::StatusOr<Export> PlanExport(store::ContentStore& store, store::Lease& lease,
                                   const store::NamedImage& image,
-                                  const std::optional<oci::Platform>& platform,
-                                  ExportIndex index);
+                                  const std::optional<oci::Platform>& platform, ExportIndex index);
 
 }  // namespace container::images

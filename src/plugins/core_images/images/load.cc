@@ -395,10 +395,8 @@ class Loader {
     if (absl::IsNotFound(provided) && depth > 0) return absl::OkStatus();
     if (absl::IsNotFound(provided)) return absl::InvalidArgumentError(provided.message());
     RETURN_IF_ERROR(provided);
-    ASSIGN_OR_RETURN(const std::string text,
-                     store_.ReadBlob(descriptor, oci::kManifestLimitBytes));
-    ASSIGN_OR_RETURN(const oci::Document document,
-                     oci::ParseDocument(text, descriptor.media_type),
+    ASSIGN_OR_RETURN(const std::string text, store_.ReadBlob(descriptor, oci::kManifestLimitBytes));
+    ASSIGN_OR_RETURN(const oci::Document document, oci::ParseDocument(text, descriptor.media_type),
                      absl::StrCat("read manifest ", oci::ShortDigest(descriptor.digest)));
     if (const auto* index = std::get_if<oci::Index>(&document)) {
       for (const oci::Descriptor& entry : index->manifests) {

@@ -130,18 +130,19 @@ absl::Status FetchBlob(store::ContentStore& store, store::Lease& lease,
     if (absl::StatusOr<base::Fd> fd = blob->OpenForReading(); fd.ok()) {
       arriving.Begin(*std::move(fd), blob->size_bytes());
     }
-    absl::Status status = registry.GetBlob(
-        descriptor, blob->size_bytes(), [&](absl::string_view data) -> absl::Status {
-          const absl::Status written = blob->Append(data);
-          if (!written.ok()) {
-            // What is staged must not be what keeps the disk full.
-            blob->Discard();
-            return written;
-          }
-          arriving.Grow(blob->size_bytes());
-          report(blob->size_bytes());
-          return absl::OkStatus();
-        });
+    absl::Status status = registry.GetBlob(descriptor, blob->size_bytes(),
+                                           [&](absl::string_view data) -> absl::Status {
+                                             const absl::Status written = blob->Append(data);
+                                             if (!written.ok()) {
+                                               // What is staged must not be what keeps the disk
+                                               // full.
+                                               blob->Discard();
+                                               return written;
+                                             }
+                                             arriving.Grow(blob->size_bytes());
+                                             report(blob->size_bytes());
+                                             return absl::OkStatus();
+                                           });
     if (status.ok()) {
       if (blob->size_bytes() == descriptor.size_bytes) arriving.Complete();
       status = blob->Commit(descriptor.digest, descriptor.size_bytes, lease).status();

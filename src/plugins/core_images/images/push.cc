@@ -49,8 +49,8 @@ absl::StatusOr<store::NamedImage> Push(store::ContentStore& store, const PushOpt
                    oci::Reference::Parse(options.reference, options.default_domain));
   ASSIGN_OR_RETURN(const store::NamedImage image,
                    FindImage(store, options.reference, options.default_domain));
-  ASSIGN_OR_RETURN(const Export plan, PlanExport(store, *lease, image, options.platform,
-                                                 ExportIndex::kComplete));
+  ASSIGN_OR_RETURN(const Export plan,
+                   PlanExport(store, *lease, image, options.platform, ExportIndex::kComplete));
   oci::RegistryPusher registry(reference, options.registry, stopped);
   const auto others = OtherRepositories(store, reference);
 

@@ -1,8 +1,8 @@
 // Sends an image to its registry: the layers and configurations side by side, then the manifests,
 // and last what the name stands for.
 //
-// Blobs that the repository has are not sent, and such as another repository of the same registry is
-// known to have (because an image here is named so) are mounted from there.
+// Blobs that the repository has are not sent, and such as another repository of the same registry
+// is known to have (because an image here is named so) are mounted from there.
 #pragma once
 
 #include <optional>

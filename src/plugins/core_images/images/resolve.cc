@@ -15,8 +15,7 @@ constexpr int kDocumentLimit = 64;
 
 // Reads the configuration and checks that it fits the manifest.
 absl::StatusOr<Variant> CompleteVariant(const DocumentSource& source,
-                                        const oci::Descriptor& descriptor,
-                                        oci::Manifest manifest) {
+                                        const oci::Descriptor& descriptor, oci::Manifest manifest) {
   Variant variant;
   variant.descriptor = descriptor;
   if (variant.descriptor.media_type.empty()) variant.descriptor.media_type = manifest.media_type;
@@ -28,8 +27,9 @@ absl::StatusOr<Variant> CompleteVariant(const DocumentSource& source,
         absl::StrCat("the image's manifest has ", manifest.layers.size(),
                      " layers, its configuration ", variant.config.diff_ids.size()));
   }
-  variant.platform = (descriptor.platform.has_value() ? *descriptor.platform
-                                                      : variant.config.platform).Normalized();
+  variant.platform =
+      (descriptor.platform.has_value() ? *descriptor.platform : variant.config.platform)
+          .Normalized();
   variant.manifest = std::move(manifest);
   return variant;
 }
@@ -47,8 +47,7 @@ class Resolver {
     ASSIGN_OR_RETURN(oci::Document document, oci::ParseDocument(text, descriptor.media_type),
                      absl::StrCat("read manifest ", oci::ShortDigest(descriptor.digest)));
     if (auto* manifest = std::get_if<oci::Manifest>(&document)) {
-      ASSIGN_OR_RETURN(Variant variant,
-                       CompleteVariant(source_, descriptor, std::move(*manifest)));
+      ASSIGN_OR_RETURN(Variant variant, CompleteVariant(source_, descriptor, std::move(*manifest)));
       const bool unknown = variant.platform.os.empty() || variant.platform.architecture.empty();
       if (unknown) variant.platform = wanted_;
       if (!unknown && oci::BestMatch(wanted_, {variant.platform}) < 0) {
@@ -69,9 +68,9 @@ class Resolver {
       }
     }
     if (!missing.ok()) return missing;
-    return absl::FailedPreconditionError(
-        absl::StrCat("the image has no variant for ", wanted_.ToString(), "; it has: ",
-                     oci::OfferedPlatforms(index)));
+    return absl::FailedPreconditionError(absl::StrCat("the image has no variant for ",
+                                                      wanted_.ToString(),
+                                                      "; it has: ", oci::OfferedPlatforms(index)));
   }
 
  private:

@@ -17,7 +17,7 @@ struct Variant {
   oci::Descriptor descriptor;  // of the manifest
   oci::Manifest manifest;
   oci::ImageConfig config;
-  oci::Platform platform;      // normalized
+  oci::Platform platform;  // normalized
 };
 
 /// Gives the content of a manifest, index or configuration: from the store, or fetched.

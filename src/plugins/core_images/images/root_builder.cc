@@ -56,8 +56,8 @@ absl::Status AddLayer(erofs::Flattener& flattener, archive::Source& source,
   }
   ASSIGN_OR_RETURN(const std::string digest, tar->Digest());
   if (digest != diff_id) {
-    return absl::DataLossError(absl::StrCat(
-        "its content has digest ", digest, ", the image's configuration says ", diff_id));
+    return absl::DataLossError(absl::StrCat("its content has digest ", digest,
+                                            ", the image's configuration says ", diff_id));
   }
   return absl::OkStatus();
 }
@@ -81,8 +81,7 @@ absl::StatusOr<std::string> BuildRoot(store::ContentStore& store, store::Lease& 
     event.total_bytes += layer.size_bytes;
   }
   const std::string temporary = store.TemporaryRootPath();
-  absl::StatusOr<std::unique_ptr<erofs::Flattener>> flattener =
-      erofs::Flattener::Create(temporary);
+  absl::StatusOr<std::unique_ptr<erofs::Flattener>> flattener = erofs::Flattener::Create(temporary);
   RETURN_IF_ERROR(flattener.status(), "make the root file system");
   for (size_t i = 0; i < variant.manifest.layers.size(); ++i) {
     const oci::Descriptor& layer = variant.manifest.layers[i];
@@ -102,8 +101,8 @@ absl::StatusOr<std::string> BuildRoot(store::ContentStore& store, store::Lease& 
       reporter.Report(event);
     };
     report(0);
-    absl::Status added = AddLayer(**flattener, *source, layer, variant.config.diff_ids[i], report,
-                                  cancelled);
+    absl::Status added =
+        AddLayer(**flattener, *source, layer, variant.config.diff_ids[i], report, cancelled);
     // The image is wrong, or our copy of the layer has gone bad: then the next pull gets a new one.
     if (absl::IsDataLoss(added) || absl::IsInvalidArgument(added)) {
       if (absl::Status verified = store.Verify(layer.digest); !verified.ok()) added = verified;

@@ -17,8 +17,7 @@ namespace container::images {
 using LayerReady = std::function<absl::Status(size_t index)>;
 /// Returns what layer `index` is read from while its blob is still on its way, or null to wait for
 /// LayerReady and read the blob.
-using LayerArriving =
-    std::function<absl::StatusOr<std::unique_ptr<archive::Source>>(size_t index)>;
+using LayerArriving = std::function<absl::StatusOr<std::unique_ptr<archive::Source>>(size_t index)>;
 
 /// Returns the path of the root, which is built if it is not there yet. `lease` pins it. Every
 /// layer's diff_id is verified: DATA_LOSS names the layer that is not what the configuration says.

@@ -71,11 +71,10 @@ class Saver {
     progress_.task_id = "save";
     progress_.description = "Saving";
     for (const std::string& text : options.references) {
-      ASSIGN_OR_RETURN(store::NamedImage image,
-                       FindImage(store_, text, options.default_domain));
+      ASSIGN_OR_RETURN(store::NamedImage image, FindImage(store_, text, options.default_domain));
       if (!names.insert(image.name).second) continue;
-      ASSIGN_OR_RETURN(Export plan, PlanExport(store_, *lease, image, options.platform,
-                                               ExportIndex::kAsItIs));
+      ASSIGN_OR_RETURN(Export plan,
+                       PlanExport(store_, *lease, image, options.platform, ExportIndex::kAsItIs));
       for (const oci::Descriptor& blob : plan.blobs) progress_.total_bytes += blob.size_bytes;
       images.emplace_back(std::move(image), std::move(plan));
     }
@@ -144,9 +143,10 @@ class Saver {
   static nlohmann::json MergeTags(const nlohmann::json& entries) {
     nlohmann::json result = nlohmann::json::array();
     for (const nlohmann::json& entry : entries) {
-      const auto same = std::find_if(result.begin(), result.end(), [&](const nlohmann::json& other) {
-        return other["Config"] == entry["Config"] && other["Layers"] == entry["Layers"];
-      });
+      const auto same =
+          std::find_if(result.begin(), result.end(), [&](const nlohmann::json& other) {
+            return other["Config"] == entry["Config"] && other["Layers"] == entry["Layers"];
+          });
       if (same == result.end()) {
         result.push_back(entry);
       } else {
@@ -191,8 +191,8 @@ class Saver {
       reporter_.Report(progress_);
     }
     if (done_bytes != blob.size_bytes || hasher.Finish() != blob.digest) {
-      return absl::DataLossError(absl::StrCat("blob ", blob.digest,
-                                              " in the store is damaged: pull the image again"));
+      return absl::DataLossError(
+          absl::StrCat("blob ", blob.digest, " in the store is damaged: pull the image again"));
     }
     return Pad(blob.size_bytes);
   }

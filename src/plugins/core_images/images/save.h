@@ -1,5 +1,5 @@
-// Writes images into one archive that everybody reads: an OCI image layout as a tar stream, with the
-// manifest.json that docker wants beside it.
+// Writes images into one archive that everybody reads: an OCI image layout as a tar stream, with
+// the manifest.json that docker wants beside it.
 //
 // The same images give the same bytes. Blobs keep their compression. Of an index, what is here is
 // written; the index itself stays as it is, so that its digest survives the journey.
@@ -20,7 +20,7 @@
 namespace container::images {
 
 struct SaveOptions {
-  std::vector<std::string> references;     // at least one; names or digests
+  std::vector<std::string> references;  // at least one; names or digests
   std::string default_domain = std::string(oci::kDefaultDomain);
   std::optional<oci::Platform> platform;  // only this variant of each
 };
@@ -34,8 +34,8 @@ absl::StatusOr<std::vector<std::string>> Save(store::ContentStore& store,
                                               const SaveOptions& options, const ArchiveSink& sink,
                                               Reporter& reporter, const Cancelled& cancelled);
 
-/// Into a file (0600), which appears when it is whole; a file that is there is replaced, and a device
-/// or fifo is written to.
+/// Into a file (0600), which appears when it is whole; a file that is there is replaced, and a
+/// device or fifo is written to.
 absl::StatusOr<std::vector<std::string>> SaveFile(store::ContentStore& store,
                                                   const SaveOptions& options,
                                                   const std::string& path, Reporter& reporter,

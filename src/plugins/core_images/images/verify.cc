@@ -172,9 +172,8 @@ class Verifier {
   void CheckPresence(const std::vector<store::NamedImage>& images) {
     std::set<std::string> complete;
     for (const Needs::Variant& variant : needs_.variants) {
-      if (std::all_of(variant.blobs.begin(), variant.blobs.end(), [&](const std::string& digest) {
-            return Exists(store_.BlobPath(digest));
-          })) {
+      if (std::all_of(variant.blobs.begin(), variant.blobs.end(),
+                      [&](const std::string& digest) { return Exists(store_.BlobPath(digest)); })) {
         complete.insert(variant.name);
       }
     }
@@ -224,7 +223,8 @@ class Verifier {
     }
     std::set<std::string> reported;
     for (const Needs::Variant& variant : needs_.variants) {
-      if (!variant.is_for_host || variant.chain.empty() || present.contains(variant.chain)) continue;
+      if (!variant.is_for_host || variant.chain.empty() || present.contains(variant.chain))
+        continue;
       if (!reported.insert(variant.chain).second || !store_.Find(variant.name)) continue;
       Add(false, absl::StrCat(variant.chain, ".erofs"), {variant.name},
           absl::StrCat("the root file system of ", variant.name,
@@ -245,8 +245,9 @@ class Verifier {
       const std::string id = entry.path().filename();
       Add(true, id, {},
           absl::StrCat("container ", id, "'s root file system ",
-                       absl::IsNotFound(status) ? std::string("is missing")
-                                                : absl::StrCat("is damaged (", status.message(), ")"),
+                       absl::IsNotFound(status)
+                           ? std::string("is missing")
+                           : absl::StrCat("is damaged (", status.message(), ")"),
                        "; delete the container, and create it again"));
     }
     if (error && error != std::errc::no_such_file_or_directory) {

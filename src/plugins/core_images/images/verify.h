@@ -1,5 +1,5 @@
-// Looks whether the content store is what it should be: every blob is hashed, every root file system
-// looked at, here and where containers have linked it.
+// Looks whether the content store is what it should be: every blob is hashed, every root file
+// system looked at, here and where containers have linked it.
 //
 // A damaged blob or root is set aside, so that the next pull (or, for a root, the next run) puts a
 // good one in its place. What the images need is pinned meanwhile.

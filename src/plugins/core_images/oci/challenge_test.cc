@@ -9,9 +9,9 @@ namespace container::oci {
 namespace {
 
 TEST(Challenge, ReadsABearerChallenge) {
-  const auto challenges = ParseChallenges(
-      R"(Bearer realm="https://auth.docker.io/token",service="registry.docker.io",)"
-      R"(scope="repository:library/alpine:pull,push")");
+  const auto challenges =
+      ParseChallenges(R"(Bearer realm="https://auth.docker.io/token",service="registry.docker.io",)"
+                      R"(scope="repository:library/alpine:pull,push")");
   ASSERT_EQ(challenges.size(), 1u);
   EXPECT_EQ(challenges[0], (Challenge{"bearer",
                                       {{"realm", "https://auth.docker.io/token"},
@@ -20,8 +20,8 @@ TEST(Challenge, ReadsABearerChallenge) {
 }
 
 TEST(Challenge, ReadsSeveralInOneHeader) {
-  const auto challenges = ParseChallenges(
-      R"(Negotiate, BASIC realm="a \"b\"", charset=UTF-8 , Bearer REALM = x ,)");
+  const auto challenges =
+      ParseChallenges(R"(Negotiate, BASIC realm="a \"b\"", charset=UTF-8 , Bearer REALM = x ,)");
   ASSERT_EQ(challenges.size(), 3u);
   EXPECT_EQ(challenges[0], (Challenge{"negotiate", {}}));
   EXPECT_EQ(challenges[1], (Challenge{"basic", {{"realm", "a \"b\""}, {"charset", "UTF-8"}}}));

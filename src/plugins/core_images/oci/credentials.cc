@@ -53,7 +53,8 @@ absl::StatusOr<nlohmann::json> ReadObject(const std::string& path) {
   // Not the parser's own words: they may quote the secrets.
   const absl::StatusOr<nlohmann::json> document = ParseJson(*text, kFileLimitBytes);
   if (!document.ok() || !document->is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is no JSON object: repair or remove it"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is no JSON object: repair or remove it"));
   }
   return *document;
 }
@@ -125,8 +126,8 @@ absl::StatusOr<std::optional<Credential>> AskHelper(const std::string& name,
   spec.fds = {{input.first.get(), 0}, {output.second.get(), 1}};
   absl::StatusOr<base::Subprocess> spawned = base::Subprocess::Spawn(spec);
   if (!spawned.ok()) {
-    return absl::UnavailableError(absl::StrCat("credential helper ", program,
-                                               " can't be run: ", spawned.status().message()));
+    return absl::UnavailableError(
+        absl::StrCat("credential helper ", program, " can't be run: ", spawned.status().message()));
   }
   base::Subprocess process = *std::move(spawned);
   input.first.Reset();
@@ -260,9 +261,9 @@ absl::StatusOr<std::vector<Login>> CredentialStore::List() const {
     Login login{RegistryOfKey(key), credential.username};
     const auto modified = base::ParseTimestamp(Text(entry, "modified"));
     if (modified.ok()) {
-      login.modified_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                              modified->time_since_epoch())
-                              .count();
+      login.modified_ns =
+          std::chrono::duration_cast<std::chrono::nanoseconds>(modified->time_since_epoch())
+              .count();
     }
     logins.push_back(std::move(login));
   }

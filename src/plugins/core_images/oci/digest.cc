@@ -18,8 +18,8 @@ absl::Status CheckDigest(absl::string_view digest) {
   }
   const absl::string_view hex = digest.substr(kSha256Prefix.size());
   if (hex.size() != 64 || !std::all_of(hex.begin(), hex.end(), is_hex)) {
-    return absl::InvalidArgumentError(absl::StrCat("digest '", digest.substr(0, 80),
-                                                   "' does not have 64 lower-case hex digits"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("digest '", digest.substr(0, 80), "' does not have 64 lower-case hex digits"));
   }
   return absl::OkStatus();
 }

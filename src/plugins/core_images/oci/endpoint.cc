@@ -84,8 +84,8 @@ HttpOptions HttpOptionsOf(const RegistryOptions& options) {
   result.stall_timeout = options.stall_timeout;
   for (const auto& [domain, host] : options.hosts) {
     if (host.ca_file.empty() && !host.insecure) continue;
-    result.tls[UrlAuthority(absl::StrCat("https://", RegistryHost(domain), "/"))] = {
-        host.ca_file, host.insecure};
+    result.tls[UrlAuthority(absl::StrCat("https://", RegistryHost(domain), "/"))] = {host.ca_file,
+                                                                                     host.insecure};
   }
   return result;
 }
@@ -186,7 +186,8 @@ absl::Status Endpoint::Wait(int failures) const {
 std::string Endpoint::AuthorizationFor(const std::string& scope_key) {
   const std::lock_guard lock(mutex_);
   if (const auto found = tokens_.find(scope_key); found != tokens_.end()) {
-    if (found->second.expires > std::chrono::steady_clock::now()) return found->second.authorization;
+    if (found->second.expires > std::chrono::steady_clock::now())
+      return found->second.authorization;
     tokens_.erase(found);
   }
   return basic_.value_or("");
@@ -206,8 +207,7 @@ absl::Status Endpoint::WantsLogin(bool has_login) const {
                          domain_, "'"));
 }
 
-absl::Status Endpoint::Authorize(const HttpResponse& refusal,
-                                 const std::string& used,
+absl::Status Endpoint::Authorize(const HttpResponse& refusal, const std::string& used,
                                  const std::vector<std::string>& scopes,
                                  const std::string& scope_key) {
   const auto [begin, end] = refusal.headers.equal_range("www-authenticate");
@@ -297,12 +297,13 @@ absl::StatusOr<Endpoint::Token> Endpoint::FetchToken(const Challenge& challenge,
     return absl::OkStatus();
   };
   ASSIGN_OR_RETURN(const HttpResponse response,
-                   SendUntilItPasses(std::move(request),
-                                     [&](HttpRequest&) {
-                                       body.clear();
-                                       return false;
-                                     },
-                                     options_.retry.attempts),
+                   SendUntilItPasses(
+                       std::move(request),
+                       [&](HttpRequest&) {
+                         body.clear();
+                         return false;
+                       },
+                       options_.retry.attempts),
                    "get a token");
   if (response.status == 401 || (response.status == 400 && credential.has_value())) {
     return WantsLogin(credential.has_value());
@@ -348,9 +349,9 @@ absl::Status Endpoint::Check() {
 
 absl::Status Endpoint::ErrorOf(const HttpResponse& response, absl::string_view what) const {
   const std::string said = RegistryMessage(response.error_body);
-  const std::string detail =
-      said.empty() ? absl::StrCat("HTTP status ", response.status)
-                   : absl::StrCat("HTTP status ", response.status, ", ", said);
+  const std::string detail = said.empty()
+                                 ? absl::StrCat("HTTP status ", response.status)
+                                 : absl::StrCat("HTTP status ", response.status, ", ", said);
   switch (response.status) {
     case 404:
       return absl::NotFoundError(

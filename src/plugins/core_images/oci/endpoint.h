@@ -42,7 +42,7 @@ struct HostSettings {
 
 /// Retries of what may pass.
 struct RetryOptions {
-  int attempts = 5;  // in a row without progress
+  int attempts = 5;                            // in a row without progress
   std::chrono::milliseconds first_delay{250};  // doubled each time, with a random part
   std::chrono::milliseconds longest_delay{15'000};
   std::chrono::seconds longest_retry_after{120};  // a server that asks for more is given up
@@ -50,7 +50,7 @@ struct RetryOptions {
 
 struct RegistryOptions {
   Scheme scheme = Scheme::kAuto;
-  std::map<std::string, HostSettings> hosts;  // by domain
+  std::map<std::string, HostSettings> hosts;           // by domain
   std::shared_ptr<const CredentialStore> credentials;  // may be null
   RetryOptions retry;
   std::chrono::seconds stall_timeout{30};
@@ -58,8 +58,8 @@ struct RegistryOptions {
   const HostSettings& Host(const std::string& domain) const;
 };
 
-/// http or https for a registry: kAuto is http for loopback and private addresses for which there is
-/// no CA file.
+/// http or https for a registry: kAuto is http for loopback and private addresses for which there
+/// is no CA file.
 std::string SchemeFor(const RegistryOptions& options, const std::string& domain);
 
 class Endpoint {

@@ -151,9 +151,8 @@ absl::Status CurlStatus(CURLcode code, const char* detail, const std::string& ur
       return was_connected ? Marked(status, kMayPassPayload) : status;
     }
     case CURLE_COULDNT_CONNECT: {
-      const absl::Status status =
-          absl::UnavailableError(absl::StrCat("can't connect to ", origin, ": ", why,
-                                              "; check that the registry is running"));
+      const absl::Status status = absl::UnavailableError(absl::StrCat(
+          "can't connect to ", origin, ": ", why, "; check that the registry is running"));
       // Nothing that is not there on this host will be there in a second.
       return IsLoopbackHost(UrlHost(url)) ? status : Marked(status, kMayPassPayload);
     }
@@ -161,15 +160,14 @@ absl::Status CurlStatus(CURLcode code, const char* detail, const std::string& ur
       return absl::UnavailableError(
           absl::StrCat(why, "; check the registry's name and this host's network"));
     case CURLE_SSL_CONNECT_ERROR:
-      return Marked(absl::UnavailableError(absl::StrCat(
-                        "no TLS connection to ", origin, ": ", why,
-                        "; if the registry speaks plain HTTP, use --scheme http")),
+      return Marked(absl::UnavailableError(
+                        absl::StrCat("no TLS connection to ", origin, ": ", why,
+                                     "; if the registry speaks plain HTTP, use --scheme http")),
                     kTlsPayload);
     case CURLE_PEER_FAILED_VERIFICATION:
       return absl::UnavailableError(absl::StrCat(
           "the certificate of ", origin, " is not trusted: ", why,
-          "; name its CA in config.toml, as 'ca' in [registry.hosts.\"", UrlAuthority(url),
-          "\"]"));
+          "; name its CA in config.toml, as 'ca' in [registry.hosts.\"", UrlAuthority(url), "\"]"));
     case CURLE_SSL_CACERT_BADFILE:
       return absl::InvalidArgumentError(
           absl::StrCat("can't read the CA file for ", origin, ": ", why));
@@ -177,8 +175,8 @@ absl::Status CurlStatus(CURLcode code, const char* detail, const std::string& ur
     case CURLE_URL_MALFORMAT:
       return absl::InvalidArgumentError(absl::StrCat("can't fetch '", url, "': ", why));
     default:
-      return Marked(absl::UnavailableError(absl::StrCat("the connection to ", origin,
-                                                        " broke: ", why, "; try again")),
+      return Marked(absl::UnavailableError(
+                        absl::StrCat("the connection to ", origin, " broke: ", why, "; try again")),
                     kMayPassPayload);
   }
 }
@@ -211,13 +209,9 @@ std::string HttpResponse::Header(const std::string& name) const {
   return found == headers.end() ? "" : found->second;
 }
 
-bool MayPass(const absl::Status& status) {
-  return status.GetPayload(kMayPassPayload).has_value();
-}
+bool MayPass(const absl::Status& status) { return status.GetPayload(kMayPassPayload).has_value(); }
 
-bool IsTlsFailure(const absl::Status& status) {
-  return status.GetPayload(kTlsPayload).has_value();
-}
+bool IsTlsFailure(const absl::Status& status) { return status.GetPayload(kTlsPayload).has_value(); }
 
 HttpClient::HttpClient(HttpOptions options, Cancelled cancelled)
     : options_(std::move(options)), cancelled_(std::move(cancelled)) {
@@ -309,8 +303,8 @@ absl::StatusOr<HttpResponse> HttpClient::SendOnce(Handle& handle, const HttpRequ
     // Waiting for the server's leave costs a round trip, and all but the first request of an upload
     // come authorized.
     headers = curl_slist_append(headers, "Expect:");
-    const int64_t size = request.body_fd < 0 ? static_cast<int64_t>(request.body.size())
-                                             : request.body_size_bytes;
+    const int64_t size =
+        request.body_fd < 0 ? static_cast<int64_t>(request.body.size()) : request.body_size_bytes;
     curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
     curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(size));
@@ -337,8 +331,7 @@ absl::StatusOr<HttpResponse> HttpClient::SendOnce(Handle& handle, const HttpRequ
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, kStallBytesPerSecond);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
-                   static_cast<long>(options_.stall_timeout.count()));
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_timeout.count()));
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, OnBody);
@@ -363,8 +356,7 @@ absl::StatusOr<HttpResponse> HttpClient::SendOnce(Handle& handle, const HttpRequ
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
 
   if (!exchange.error.ok()) return exchange.error;
-  const bool cut_error_body =
-      code == CURLE_WRITE_ERROR && !HasContent(exchange.response.status);
+  const bool cut_error_body = code == CURLE_WRITE_ERROR && !HasContent(exchange.response.status);
   curl_off_t ready_us = 0;  // when the connection and its TLS stood
   curl_easy_getinfo(curl, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
   if (code != CURLE_OK && !cut_error_body) return CurlStatus(code, detail, url, ready_us > 0);
@@ -412,8 +404,8 @@ std::string UrlEncode(absl::string_view text) {
       result.push_back(c);
     } else {
       absl::StrAppend(&result, "%",
-                      absl::AsciiStrToUpper(absl::StrCat(
-                          absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
+                      absl::AsciiStrToUpper(
+                          absl::StrCat(absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
     }
   }
   return result;

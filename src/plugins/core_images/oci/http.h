@@ -37,8 +37,8 @@ struct HttpRequest {
   std::string authorization;         // the whole value; sent to the origin of `url` only
   int64_t range_start = 0;           // above 0: asks for the content from that byte on
 
-  // What is sent: `body`, or a part of an open file. Redirects that would send it again are followed
-  // only where the server says that the method stays (307, 308).
+  // What is sent: `body`, or a part of an open file. Redirects that would send it again are
+  // followed only where the server says that the method stays (307, 308).
   std::string content_type;
   std::string body;
   int body_fd = -1;  // not owned; read by pread(2)
@@ -55,8 +55,8 @@ struct HttpRequest {
 struct HttpResponse {
   long status = 0;
   std::multimap<std::string, std::string> headers;  // names in lower case
-  std::string error_body;  // the start of what any other status than 200 and 206 came with
-  std::string url;         // that gave it, after redirects
+  std::string error_body;           // the start of what any other status than 200 and 206 came with
+  std::string url;                  // that gave it, after redirects
   int64_t retry_after_seconds = 0;  // as the server asks for it, or 0
 
   /// The first header of that name, or "".

@@ -149,8 +149,8 @@ absl::StatusOr<Document> ParseDocument(absl::string_view text, absl::string_view
   }
   const bool said_type = IsIndexType(media_type) || IsManifestType(media_type);
   if (said_type && !type.empty() && type != media_type) {
-    return Malformed(absl::StrCat("the document says it is '", type, "', its descriptor '",
-                                  media_type, "'"));
+    return Malformed(
+        absl::StrCat("the document says it is '", type, "', its descriptor '", media_type, "'"));
   }
   if (type.empty()) {
     type = said_type ? std::string(media_type) : has_manifests ? kOciIndex : kOciManifest;
@@ -182,8 +182,8 @@ absl::StatusOr<Document> ParseDocument(absl::string_view text, absl::string_view
   for (const Descriptor& layer : manifest.layers) {
     if (absl::StrContains(layer.media_type, "foreign") ||
         absl::StrContains(layer.media_type, "nondistributable")) {
-      return absl::UnimplementedError(absl::StrCat(
-          "layer ", ShortDigest(layer.digest), " is not in the registry (a foreign layer)"));
+      return absl::UnimplementedError(absl::StrCat("layer ", ShortDigest(layer.digest),
+                                                   " is not in the registry (a foreign layer)"));
     }
     if (absl::StrContains(layer.media_type, "encrypted")) {
       return absl::UnimplementedError(

@@ -94,7 +94,8 @@ struct ImageConfig {
 absl::StatusOr<ImageConfig> ParseConfig(absl::string_view text);
 
 /// Descriptors of an index that are images, with those first that suit `wanted` best. Entries
-/// without a platform come last: only their configuration tells. Those that don't suit are left out.
+/// without a platform come last: only their configuration tells. Those that don't suit are left
+/// out.
 std::vector<Descriptor> SelectManifests(const Index& index, const Platform& wanted);
 
 /// "linux/amd64, linux/arm64": what an index offers, for error messages.

@@ -78,9 +78,9 @@ TEST(Manifest, RefusesWrongShapes) {
   EXPECT_EQ(with("/layers/0/annotations", json{{"a", 1}}), Code::kInvalidArgument);
   EXPECT_EQ(with("/config/mediaType", "application/vnd.cncf.helm.config.v1+json"),
             Code::kFailedPrecondition);
-  EXPECT_EQ(with("/layers/0/mediaType",
-                 "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
-            Code::kUnimplemented);
+  EXPECT_EQ(
+      with("/layers/0/mediaType", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+      Code::kUnimplemented);
   EXPECT_EQ(ParseDocument(GoodManifest().dump(), kOciIndex).status().code(),
             Code::kInvalidArgument);
 }

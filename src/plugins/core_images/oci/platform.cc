@@ -14,11 +14,11 @@ namespace container::oci {
 namespace {
 
 constexpr std::array<absl::string_view, 14> kSystems = {
-    "aix",   "android", "darwin", "dragonfly", "freebsd", "illumos", "ios",
-    "js",    "linux",   "netbsd", "openbsd",   "plan9",   "solaris", "windows"};
+    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios",
+    "js",  "linux",   "netbsd", "openbsd",   "plan9",   "solaris", "windows"};
 constexpr std::array<absl::string_view, 17> kArchitectures = {
-    "386",      "amd64",    "arm",   "arm64",   "loong64", "mips",  "mipsle", "mips64", "mips64le",
-    "ppc64",    "ppc64le",  "riscv", "riscv64", "s390",    "s390x", "sparc64", "wasm"};
+    "386",   "amd64",   "arm",   "arm64",   "loong64", "mips",  "mipsle",  "mips64", "mips64le",
+    "ppc64", "ppc64le", "riscv", "riscv64", "s390",    "s390x", "sparc64", "wasm"};
 
 template <typename Array>
 bool Contains(const Array& array, absl::string_view text) {

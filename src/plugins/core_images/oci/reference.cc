@@ -100,7 +100,8 @@ bool IsHexIdentifier(absl::string_view text) {
 absl::StatusOr<Reference> Reference::Parse(absl::string_view text,
                                            absl::string_view default_domain) {
   if (text.empty()) return absl::InvalidArgumentError("the image reference is empty");
-  if (text.size() > kTextLimit) return absl::InvalidArgumentError("the image reference is too long");
+  if (text.size() > kTextLimit)
+    return absl::InvalidArgumentError("the image reference is too long");
   if (IsHexIdentifier(text)) {
     return Malformed(text, "64 hex digits name an image's id, not a repository");
   }
@@ -121,9 +122,9 @@ absl::StatusOr<Reference> Reference::Parse(absl::string_view text,
   if (colon != absl::string_view::npos && (slash == absl::string_view::npos || colon > slash)) {
     const absl::string_view tag = name.substr(colon + 1);
     if (!IsTag(tag)) {
-      return Malformed(text, absl::StrCat("'", tag,
-                                          "' is not a tag (letters, digits, '_', '.', '-'; at most ",
-                                          kTagLimit, ")"));
+      return Malformed(
+          text, absl::StrCat("'", tag, "' is not a tag (letters, digits, '_', '.', '-'; at most ",
+                             kTagLimit, ")"));
     }
     result.tag = std::string(tag);
     name = name.substr(0, colon);
@@ -197,7 +198,8 @@ absl::StatusOr<std::string> CheckDefaultDomain(absl::string_view text) {
   // What the grammar takes for a part of the path ends up below docker.io.
   if (!reference.ok() || reference->path != "a/b") {
     return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "' can't be a default registry; expected a host with a dot or a port "
+        absl::StrCat("'", text,
+                     "' can't be a default registry; expected a host with a dot or a port "
                      "(registry.example.com, host:5000), or localhost"));
   }
   return reference->domain;

@@ -22,7 +22,8 @@ struct Reference {
   std::string digest;  // "sha256:…" or empty
 
   /// Parses what a user wrote; the result has all defaults filled in. `default_domain` is where a
-  /// name without a registry leads, as CheckDefaultDomain gives it. INVALID_ARGUMENT says what is wrong.
+  /// name without a registry leads, as CheckDefaultDomain gives it. INVALID_ARGUMENT says what is
+  /// wrong.
   static absl::StatusOr<Reference> Parse(absl::string_view text,
                                          absl::string_view default_domain = kDefaultDomain);
 

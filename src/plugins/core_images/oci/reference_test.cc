@@ -53,18 +53,40 @@ INSTANTIATE_TEST_SUITE_P(
         Good{"app:_tag.A-1", "docker.io/library/app:_tag.A-1", "app:_tag.A-1"}));
 
 TEST(Reference, RefusesWhatTheGrammarDoesNotHave) {
-  for (const std::string& text :
-       {std::string(), std::string("Alpine"), std::string("alpine:"), std::string(":tag"),
-        std::string("alpine@"), std::string("alpine@sha256:abc"), std::string("alpine@md5:") + kHex,
-        std::string("org//app"), std::string("/app"), std::string("org/"), std::string("-app"),
-        std::string("app-"), std::string("a..b"), std::string("a___b"), std::string("a._b"),
-        std::string("org/App"), std::string("quay.io/App"), std::string("a b"),
-        std::string("alpine:-tag"), std::string("alpine:.tag"), std::string("a:b:c"),
-        std::string("host:port/app"), std::string("-host.io/app"), std::string("host-.io/app"),
-        std::string("ho_st.io:5/app"), std::string("[::1/app"), std::string("[xyz]/app"),
-        std::string("[::1]5000/app"), std::string(kHex), std::string("../etc.d"),
-        std::string("app\n"), "alpine:" + std::string(129, 'a'), std::string(256, 'a'),
-        "alpine@" + kDigest + "0"}) {
+  for (const std::string& text : {std::string(),
+                                  std::string("Alpine"),
+                                  std::string("alpine:"),
+                                  std::string(":tag"),
+                                  std::string("alpine@"),
+                                  std::string("alpine@sha256:abc"),
+                                  std::string("alpine@md5:") + kHex,
+                                  std::string("org//app"),
+                                  std::string("/app"),
+                                  std::string("org/"),
+                                  std::string("-app"),
+                                  std::string("app-"),
+                                  std::string("a..b"),
+                                  std::string("a___b"),
+                                  std::string("a._b"),
+                                  std::string("org/App"),
+                                  std::string("quay.io/App"),
+                                  std::string("a b"),
+                                  std::string("alpine:-tag"),
+                                  std::string("alpine:.tag"),
+                                  std::string("a:b:c"),
+                                  std::string("host:port/app"),
+                                  std::string("-host.io/app"),
+                                  std::string("host-.io/app"),
+                                  std::string("ho_st.io:5/app"),
+                                  std::string("[::1/app"),
+                                  std::string("[xyz]/app"),
+                                  std::string("[::1]5000/app"),
+                                  std::string(kHex),
+                                  std::string("../etc.d"),
+                                  std::string("app\n"),
+                                  "alpine:" + std::string(129, 'a'),
+                                  std::string(256, 'a'),
+                                  "alpine@" + kDigest + "0"}) {
     EXPECT_EQ(Reference::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }

@@ -87,8 +87,7 @@ absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifestFrom(
   };
   ASSIGN_OR_RETURN(const HttpResponse response,
                    source.endpoint->Send(absl::StrCat(source.path, "/manifests/", tag_or_digest),
-                                         std::move(request), {source.scope},
-                                         [&](HttpRequest&) {
+                                         std::move(request), {source.scope}, [&](HttpRequest&) {
                                            result.body.clear();
                                            return false;
                                          }));
@@ -102,8 +101,7 @@ absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifestFrom(
   result.descriptor.media_type = type.substr(0, type.find(';'));
 
   const bool by_digest = absl::StartsWith(tag_or_digest, kSha256Prefix);
-  const std::string expected =
-      by_digest ? tag_or_digest : response.Header("docker-content-digest");
+  const std::string expected = by_digest ? tag_or_digest : response.Header("docker-content-digest");
   if (CheckDigest(expected).ok() && expected != result.descriptor.digest) {
     return absl::DataLossError(absl::StrCat("the registry sent a manifest with digest ",
                                             result.descriptor.digest, " instead of ", expected));
@@ -111,9 +109,8 @@ absl::StatusOr<RegistryClient::FetchedManifest> RegistryClient::GetManifestFrom(
   return result;
 }
 
-absl::Status RegistryClient::GetBlob(
-    const Descriptor& descriptor, int64_t offset,
-    const std::function<absl::Status(absl::string_view)>& sink) {
+absl::Status RegistryClient::GetBlob(const Descriptor& descriptor, int64_t offset,
+                                     const std::function<absl::Status(absl::string_view)>& sink) {
   int64_t received = offset;
   absl::Status sink_status;
   const auto get = [&](Source& source) -> absl::Status {
@@ -155,13 +152,12 @@ absl::Status RegistryClient::GetBlob(
                                 }));
       if (response.status == 416 && received > 0) {
         return absl::DataLossError(absl::StrCat("the registry has less than ", received,
-                                                " bytes of blob ",
-                                                ShortDigest(descriptor.digest)));
+                                                " bytes of blob ", ShortDigest(descriptor.digest)));
       }
       if (response.status != 200 && response.status != 206) {
         return source.endpoint->ErrorOf(
-            response, absl::StrCat("blob ", ShortDigest(descriptor.digest), " of ",
-                                   reference_.Familiar()));
+            response,
+            absl::StrCat("blob ", ShortDigest(descriptor.digest), " of ", reference_.Familiar()));
       }
       // A body without a length may have been cut by whoever is in between.
       if (received >= descriptor.size_bytes || shorts >= kShortLimit) return absl::OkStatus();
@@ -170,8 +166,7 @@ absl::Status RegistryClient::GetBlob(
   if (received > 0 && received >= descriptor.size_bytes) return absl::OkStatus();
   for (size_t i = first_;; ++i) {
     const absl::Status status = get(sources_[i]);
-    if (status.ok() || !sink_status.ok() || absl::IsCancelled(status) ||
-        i + 1 >= sources_.size()) {
+    if (status.ok() || !sink_status.ok() || absl::IsCancelled(status) || i + 1 >= sources_.size()) {
       return status;
     }
   }

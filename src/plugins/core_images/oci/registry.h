@@ -35,9 +35,9 @@ class RegistryClient {
   /// The manifest or index under a tag or digest; the digest is verified where one is known.
   absl::StatusOr<FetchedManifest> GetManifest(const std::string& tag_or_digest);
 
-  /// Streams a blob from byte `offset` on; goes on where a connection broke. Never gives `sink` more
-  /// than there should be, but perhaps less: whoever owns the sink compares size and digest at the
-  /// end.
+  /// Streams a blob from byte `offset` on; goes on where a connection broke. Never gives `sink`
+  /// more than there should be, but perhaps less: whoever owns the sink compares size and digest at
+  /// the end.
   absl::Status GetBlob(const Descriptor& descriptor, int64_t offset,
                        const std::function<absl::Status(absl::string_view)>& sink);
 
@@ -51,11 +51,10 @@ class RegistryClient {
     std::string scope;  // "repository:library/alpine:pull"
   };
 
-  absl::StatusOr<FetchedManifest> GetManifestFrom(Source& source,
-                                                  const std::string& tag_or_digest);
+  absl::StatusOr<FetchedManifest> GetManifestFrom(Source& source, const std::string& tag_or_digest);
 
   Reference reference_;
-  std::vector<Source> sources_;  // the registry itself last
+  std::vector<Source> sources_;    // the registry itself last
   std::atomic<size_t> first_ = 0;  // those before it are asked no more
 };
 

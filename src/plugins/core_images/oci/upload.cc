@@ -84,9 +84,9 @@ absl::Status RegistryPusher::Begin(Session& session) {
 }
 
 // Sends what the registry lacks; the answer to the last request, or the first that is no success.
-absl::StatusOr<HttpResponse> RegistryPusher::SendRest(
-    const Descriptor& descriptor, int fd, Session& session,
-    const std::function<void(int64_t)>& on_sent) {
+absl::StatusOr<HttpResponse> RegistryPusher::SendRest(const Descriptor& descriptor, int fd,
+                                                      Session& session,
+                                                      const std::function<void(int64_t)>& on_sent) {
   const auto part = [&](const char* method, int64_t size_bytes) {
     HttpRequest request;
     request.method = method;
@@ -135,9 +135,9 @@ bool RegistryPusher::Ask(Session& session) {
   return true;
 }
 
-absl::StatusOr<UploadResult> RegistryPusher::PutBlob(
-    const Descriptor& descriptor, int fd, const std::vector<std::string>& mount_from,
-    const std::function<void(int64_t)>& on_sent) {
+absl::StatusOr<UploadResult> RegistryPusher::PutBlob(const Descriptor& descriptor, int fd,
+                                                     const std::vector<std::string>& mount_from,
+                                                     const std::function<void(int64_t)>& on_sent) {
   ASSIGN_OR_RETURN(const bool present, HasBlob(descriptor));
   if (present) return UploadResult::kExisted;
   Session session;

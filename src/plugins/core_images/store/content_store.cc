@@ -164,9 +164,7 @@ std::unique_ptr<Lease> ContentStore::NewLease() { return std::unique_ptr<Lease>(
 // ContentStore
 
 ContentStore::ContentStore(const base::Paths& paths)
-    : root_(paths.ContentStore()),
-      roots_(paths.RootFilesystems()),
-      set_aside_(paths.SetAside()) {}
+    : root_(paths.ContentStore()), roots_(paths.RootFilesystems()), set_aside_(paths.SetAside()) {}
 
 absl::StatusOr<std::unique_ptr<ContentStore>> ContentStore::Open(const base::Paths& paths) {
   std::unique_ptr<ContentStore> store(new ContentStore(paths));
@@ -246,10 +244,9 @@ absl::Status ContentStore::LoadIndex() {
 
 absl::Status ContentStore::SetAside(const std::string& path, absl::string_view why) {
   RETURN_IF_ERROR(base::MakeDirectories(set_aside_));
-  const std::string target =
-      absl::StrCat(set_aside_, "/", std::filesystem::path(path).filename().string(), ".",
-                   base::FormatTimestamp(std::chrono::system_clock::now()), ".",
-                   base::RandomHex(2));
+  const std::string target = absl::StrCat(
+      set_aside_, "/", std::filesystem::path(path).filename().string(), ".",
+      base::FormatTimestamp(std::chrono::system_clock::now()), ".", base::RandomHex(2));
   if (::rename(path.c_str(), target.c_str()) != 0) {
     return base::ErrnoStatus(absl::StrCat("set ", path, " aside"));
   }
@@ -507,8 +504,8 @@ absl::Status ContentStore::MarkDescriptor(const oci::Descriptor& descriptor, int
   // Of an index, only the platforms that somebody wanted are here.
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
   RETURN_IF_ERROR(text.status());
-  ASSIGN_OR_RETURN(const oci::Document document,
-                   oci::ParseDocument(*text, descriptor.media_type), descriptor.digest);
+  ASSIGN_OR_RETURN(const oci::Document document, oci::ParseDocument(*text, descriptor.media_type),
+                   descriptor.digest);
   if (const auto* index = std::get_if<oci::Index>(&document)) {
     for (const oci::Descriptor& entry : index->manifests) {
       // Attestations and artifacts are never fetched, and may hold what we can't parse.

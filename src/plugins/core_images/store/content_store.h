@@ -70,8 +70,8 @@ class BlobWriter {
   /// Makes the blob durable and visible under its digest, which it returns. DATA_LOSS if
   /// `expected_digest` (unless empty) or `expected_size_bytes` (unless negative) is another.
   /// `lease` pins it in the same moment.
-  absl::StatusOr<std::string> Commit(absl::string_view expected_digest,
-                                     int64_t expected_size_bytes, class Lease& lease);
+  absl::StatusOr<std::string> Commit(absl::string_view expected_digest, int64_t expected_size_bytes,
+                                     class Lease& lease);
 
  private:
   friend class ContentStore;
@@ -141,7 +141,8 @@ class ContentStore {
   absl::StatusOr<std::unique_ptr<BlobWriter>> NewBlob();
   /// A blob that stays staged when it is dropped half-written, so that the next one of that digest
   /// goes on from there: Append continues behind size_bytes(). The caller holds the Lock of the
-  /// digest. What is staged is verified with the rest, by Commit; more than `size_bytes` is dropped.
+  /// digest. What is staged is verified with the rest, by Commit; more than `size_bytes` is
+  /// dropped.
   absl::StatusOr<std::unique_ptr<BlobWriter>> ResumeBlob(absl::string_view digest,
                                                          int64_t size_bytes);
   /// Stores a small document and returns its digest, pinned.
@@ -207,8 +208,8 @@ class ContentStore {
   absl::Status MarkDescriptor(const oci::Descriptor& descriptor, int depth,
                               std::set<std::string>& keep) const;
 
-  const std::string root_;        // content/
-  const std::string roots_;       // rootfs/
+  const std::string root_;   // content/
+  const std::string roots_;  // rootfs/
   const std::string set_aside_;
   base::Fd lock_;
 

@@ -40,9 +40,8 @@ class ContentStoreTest : public testing::Test {
   // An image of one layer; returns what a name would stand for.
   oci::Descriptor MakeImage(const std::string& layer_content, Lease& lease) {
     const oci::Descriptor layer = Put(layer_content, lease, oci::kOciLayerTar);
-    const nlohmann::json config = {{"os", "linux"},
-                                   {"architecture", "amd64"},
-                                   {"rootfs", {{"diff_ids", {layer.digest}}}}};
+    const nlohmann::json config = {
+        {"os", "linux"}, {"architecture", "amd64"}, {"rootfs", {{"diff_ids", {layer.digest}}}}};
     const nlohmann::json manifest = {
         {"schemaVersion", 2},
         {"config", Put(config.dump(), lease, oci::kOciConfig).ToJson()},
@@ -184,8 +183,7 @@ TEST_F(ContentStoreTest, OpenRemovesWhatACrashLeft) {
 
 TEST_F(ContentStoreTest, WorkersTakeTurns) {
   auto lock = *store_->Lock("key", nullptr);
-  EXPECT_EQ(store_->Lock("key", [] { return true; }).status().code(),
-            absl::StatusCode::kCancelled);
+  EXPECT_EQ(store_->Lock("key", [] { return true; }).status().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(store_->Lock("other", nullptr).ok());
   std::atomic<bool> got = false;
   std::thread waiter([&] {

@@ -34,7 +34,7 @@ TEST(VmSpecTest, WholeCommandLineUnderTcg) {
       ElementsAre("-name", "guest=web",                                                       //
                   "-M", "microvm,acpi=off,x-option-roms=off,dump-guest-core=off",             //
                   "-accel", "tcg,thread=multi,tb-size=64",                                    //
-                  "-cpu", "max,svm=off,erms=off",                                                 //
+                  "-cpu", "max,svm=off,erms=off",                                             //
                   "-smp", "4",                                                                //
                   "-m", "1025M",                                                              //
                   "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",         //
