@@ -347,10 +347,12 @@ TEST(LinkMalformedTest, TheServerSurvivesAnything) {
            open + FrameOf(FrameType::kClose, 5, "payload"),
            open + credit,
            open + FrameOf(FrameType::kData, 5),
-           open + data + data + data,
        }) {
     EXPECT_TRUE(absl::IsDataLoss(ServerMeets(bytes)));
   }
+  // More than the credit, to a method that takes nothing and so gives none back.
+  const std::string flood = FrameOf(FrameType::kRequest, 5, "100000000", kFlood);
+  EXPECT_TRUE(absl::IsDataLoss(ServerMeets(flood + data + data + data)));
   EXPECT_TRUE(absl::IsUnavailable(ServerMeets(open + data.substr(0, 100))));
   EXPECT_TRUE(absl::IsUnavailable(ServerMeets(FrameOf(FrameType::kRequest, 1, "x", kUpper) +
                                               FrameOf(FrameType::kData, 1, "x") +
